@@ -1,0 +1,62 @@
+# make demo   run the main job on two virtual boards and write a report
+# make test   everything: lint, types, layers, unit, contract and end-to-end tests
+# make test-all  the slow ones as well: every suite twice on exact boards, reference kernels
+# make check  the quick part of it (under a minute, no QEMU, no network)
+# make setup  install what is missing; leaves the command at .venv/bin/farm
+# make setup-reference  what building reference kernels needs, as well: a cross compiler
+# make clean  remove what was made here (caches outside the tree stay: see `farm doctor`)
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUT := reports/output
+
+.PHONY: help setup setup-dev setup-reference system demo check test test-all clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+system:
+	@tools/install-system-packages
+
+$(VENV)/.installed: pyproject.toml | system
+	@echo "setup: Python packages into $(VENV)"
+	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
+	@echo "setup: Python packages for development into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "setup: the payload, for this machine (its compiler builds a C library once)"
+	@$(BIN)/python -c 'from farm.board import payload; payload.build("host")'
+	@touch $@
+
+setup: system $(VENV)/.installed
+
+setup-dev: setup $(VENV)/.installed-dev
+
+setup-reference: setup
+	@tools/install-system-packages reference
+
+demo: setup
+	@$(BIN)/farm run --out $(DEMO_OUT)
+
+check: setup-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/pytest -q tests/unit
+
+test: check
+	@$(BIN)/pytest -m "not slow" tests/contract tests/e2e
+
+test-all: check setup-reference
+	@$(BIN)/pytest tests/contract tests/e2e
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(DEMO_OUT) farm-results
