@@ -1,0 +1,104 @@
+"""What board types and image profiles declare alike: features, devices, names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from farm.model import Device, DeviceKind
+from farm.yamlfile import YamlFile, nearest
+
+FEATURES: Mapping[str, str] = {
+    "iommu": "DMA of the devices under test goes through an IOMMU",
+    "coherent": "devices snoop the CPU's caches",
+    "noncoherent": "devices do not snoop the CPU's caches",
+    "bounces": "memory lies beyond what 32-bit devices reach, so the kernel copies for them",
+    "gpu": "a GPU or display controller with a DRM driver",
+    "codec": "a stateful or stateless video codec",
+    "capture": "a video capture device",
+    "pmu": "a CPU performance monitoring unit that counts",
+    "tracepoints": "the kernel has tracepoints and a tracefs",
+    "debugfs": "the kernel has a debugfs with dma_buf/bufinfo",
+    "udmabuf": "/dev/udmabuf",
+    "vgem": "the vgem driver, whose fences user space can attach and signal",
+    "vivid": "the virtual video test driver",
+    "heaps": "/dev/dma_heap",
+    "sw_sync": "debugfs sync/sw_sync",
+}
+"""Every feature that a board type or an image profile may declare, with its meaning."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+
+Source = Annotated[
+    str,
+    Field(
+        pattern=r"^\d+\.\d+(\.\d+)? "
+        r"(arch|drivers|include|kernel|sound|Documentation)/[A-Za-z0-9_,./+-]+"
+        r"( [A-Za-z0-9_@,./&*\[\]()=:-]+)*$"
+    ),
+]
+"""A place in the kernel's source: release, path, and the node or name in it where there is one.
+
+``6.12.107 arch/arm64/boot/dts/rockchip/rk3588-base.dtsi vop@fdd90000``
+"""
+
+ProfileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+~:-]{0,62}$")]
+"""Name of an image profile: ``reference-6.12+debug``, ``debian:6.12.90+deb12``."""
+
+
+class DeviceFile(BaseModel, extra="forbid", frozen=True):
+    """One entry of ``devices:``."""
+
+    id: Name
+    kind: DeviceKind
+    driver: str = Field(min_length=1)
+    address: str = Field(pattern=r"^(drm|v4l2|heap):[A-Za-z0-9_.,:-]+$|^udmabuf$|^refdev(:\d+)?$")
+    exports: bool = False
+    imports: bool = False
+    iommu: bool = False
+    contiguous: bool = False
+    cpu_only: bool = False
+    control: bool = False
+    module: str = ""
+    own_domain: bool = False
+    coherent: bool | None = None
+    dma_mask_bits: int = Field(default=0, ge=0, le=64)
+    sources: tuple[Source, ...] = ()
+
+    def device(self) -> Device:
+        """Return the device that the entry describes."""
+        return Device(**self.model_dump())
+
+
+def check_features(file: YamlFile, at: tuple[str, ...], features: list[str]) -> None:
+    """Make sure that each feature is one of :data:`FEATURES`.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for number, feature in enumerate(features):
+        if feature not in FEATURES:
+            known = frozenset(FEATURES)
+            raise file.error(
+                (*at, number),
+                f"unknown feature '{feature}'{nearest(feature, known)}",
+                next_step=f"known features: {', '.join(sorted(known))}",
+            )
+
+
+def read_devices(
+    file: YamlFile, at: tuple[str, ...], entries: list[DeviceFile]
+) -> tuple[Device, ...]:
+    """Return the devices of a list of entries.
+
+    Raises:
+        ConfigError: an id stands there twice.
+    """
+    seen: set[str] = set()
+    for number, entry in enumerate(entries):
+        if entry.id in seen:
+            raise file.error((*at, number, "id"), f"the device '{entry.id}' stands here twice")
+        seen.add(entry.id)
+    return tuple(entry.device() for entry in entries)

@@ -1,0 +1,273 @@
+"""Journal events and their JSON-lines codec: the one place where execution and results meet.
+
+A journal is one append-only file per job. Each line is one event as a JSON object with ``v`` (the
+format's version), ``seq`` (0, 1, 2 … without a gap), ``t`` (wall-clock seconds since the epoch) and
+``type``. The last line may be cut short by a crash; every line before it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from farm.errors import JournalError
+from farm.model import TestKey, Verdict
+
+FORMAT_VERSION = 1
+MAX_LINE = 4 << 20
+"""Longest journal line that is read, in bytes."""
+
+Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""An integer that any database holds."""
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = 1
+    seq: Number = 0
+    t: float = Field(default=0.0, ge=0.0)
+
+
+class Key(BaseModel):
+    """A :class:`farm.model.TestKey` on the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nodeid: str
+    suite: str
+    test: str
+    case: str = ""
+    params: dict[str, str] = {}
+    requirements: list[str] = []
+
+    @classmethod
+    def of(cls, key: TestKey) -> Key:
+        """Return the wire form of a key."""
+        return cls(
+            nodeid=key.nodeid,
+            suite=key.suite,
+            test=key.test,
+            case=key.case,
+            params=dict(key.params),
+            requirements=list(key.requirements),
+        )
+
+
+class Package(BaseModel):
+    """One package that an image was made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    package: str
+    version: str
+    architecture: str
+    sha256: str
+
+
+class ImageInfo(BaseModel):
+    """Which image the board boots. ``id`` is the content hash that names it in the cache."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str
+    id: str = ""
+    packages: list[Package] = []
+
+
+class JobStarted(_Event):
+    """First event of every journal: what is to run, where, and for which run.
+
+    ``boot_id`` is the controller's /proc/sys/kernel/random/boot_id; ``hardware`` identifies the
+    hardware for series (revision, firmware; emulator and its version for virtual boards).
+    """
+
+    type: Literal["job_started"] = "job_started"
+    run: str
+    job: str
+    board: str
+    board_type: str
+    image: ImageInfo
+    hardware: dict[str, str] = {}
+    farm_version: str = ""
+    argv: list[str] = []
+    controller: str = ""
+    boot_id: str = ""
+    pid: Number = 0
+
+
+class Plan(_Event):
+    """Every test that was collected for this job, in order; what never runs is MISS."""
+
+    type: Literal["plan"] = "plan"
+    tests: list[Key]
+
+
+class StateChanged(_Event):
+    """The job moves on: ``waiting leased booting ready running rebooting off released``."""
+
+    type: Literal["state"] = "state"
+    state: str
+    detail: str = ""
+
+
+class BoardReady(_Event):
+    """A board came up: what it is. ``facts`` are strings (kernel, machine, cmdline …)."""
+
+    type: Literal["board_ready"] = "board_ready"
+    boot: Number
+    kernel: str
+    boot_s: float
+    facts: dict[str, str] = {}
+    topology: dict[str, Any] = {}
+
+
+class CaseStarted(_Event):
+    """A test with its parameters begins; its ``attempt`` counts from 1."""
+
+    type: Literal["case_started"] = "case_started"
+    nodeid: str
+    attempt: Number = Field(default=1, ge=1)
+
+
+class SampleEvent(BaseModel):
+    """One sample on the wire; its value is finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    value: float = Field(allow_inf_nan=False)
+    unit: str
+    params: dict[str, str] = {}
+    replicate: Number = 0
+
+
+class AbsentEvent(BaseModel):
+    """One absent counter on the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    counter: str
+    reason: str
+
+
+class CaseFinished(_Event):
+    """A test ended. ``case_hash`` is the payload case's source hash with the harness's version.
+
+    ``console`` holds the last console lines of the case where the verdict wants explaining;
+    ``cell`` is set by sharing-matrix tests: exporter, importer, outcome (``shared``, ``refused``,
+    ``wrong``), errno. ``cached`` says that an exact board's answers were known and not measured
+    again.
+    """
+
+    type: Literal["case_finished"] = "case_finished"
+    nodeid: str
+    attempt: Number = Field(default=1, ge=1)
+    verdict: Verdict
+    reason: str = ""
+    duration_s: float = Field(default=0.0, ge=0.0)
+    case_hash: str = ""
+    samples: list[SampleEvent] = []
+    absent: list[AbsentEvent] = []
+    console: list[str] = []
+    cell: dict[str, str] = {}
+    cached: bool = False
+
+
+class Complaint(_Event):
+    """The kernel complained on the console or in dmesg; ``nodeid`` is the case that was running."""
+
+    type: Literal["complaint"] = "complaint"
+    pattern: str
+    line: str
+    nodeid: str = ""
+    fatal: bool = False
+
+
+class Artifact(_Event):
+    """A file of the job; ``path`` is relative to the journal's folder."""
+
+    type: Literal["artifact"] = "artifact"
+    name: str
+    path: str
+    sha256: str
+    kind: str = "log"
+
+
+class JobFinished(_Event):
+    """Last event of a job that ended in order. ``reason`` says why it ended early, if it did."""
+
+    type: Literal["job_finished"] = "job_finished"
+    ok: bool = True
+    reason: str = ""
+
+
+Event = Annotated[
+    JobStarted
+    | Plan
+    | StateChanged
+    | BoardReady
+    | CaseStarted
+    | CaseFinished
+    | Complaint
+    | Artifact
+    | JobFinished,
+    Field(discriminator="type"),
+]
+
+_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def encode(event: Event) -> str:
+    """Return the event as one line of JSON without its newline."""
+    return event.model_dump_json()
+
+
+def decode(line: str | bytes, *, where: str = "journal") -> Event:
+    """Return the event that a line holds.
+
+    Raises:
+        JournalError: the line is no event; the message starts with ``where``.
+    """
+    try:
+        return _adapter.validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise JournalError(f"{where}: not a journal event: {first['msg']} at {at!r}") from error
+
+
+def read_journal(path: Path) -> Iterator[Event]:
+    """Yield a journal's events; a last line that a crash cut short is left out.
+
+    Raises:
+        JournalError: the file cannot be read, a whole line is not an event, or ``seq`` has a gap.
+    """
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise JournalError(f"{path}:0: cannot be read: {error.strerror}") from error
+    with stream:
+        expected = 0
+        number = 0
+        while line := stream.readline(MAX_LINE + 1):
+            number += 1
+            where = f"{path}:{number}"
+            if not line.endswith(b"\n"):
+                if len(line) > MAX_LINE:
+                    raise JournalError(f"{where}: line of more than {MAX_LINE} bytes")
+                return
+            event = decode(line, where=where)
+            if event.seq != expected:
+                raise JournalError(f"{where}: event {event.seq} where {expected} was expected")
+            expected += 1
+            yield event
+
+
+def to_json(value: Any) -> str:
+    """Return ``value`` as compact JSON with sorted keys: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,150 @@
+"""The vocabulary as frozen dataclasses; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Verdict(StrEnum):
+    """What became of one case in one attempt."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    SKIP = "SKIP"  # the board type never claimed what the case needs
+    XFAIL = "XFAIL"
+    XPASS = "XPASS"
+    ERROR = "ERROR"  # the test itself broke
+    INFRA = "INFRA"  # board or lab broke
+    MISS = "MISS"  # planned, never ran
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the verdict counts against what was tested, or against the test: exit 1."""
+        return self in (Verdict.FAIL, Verdict.XPASS, Verdict.ERROR)
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether the verdict says that nothing was learnt: exit 3."""
+        return self in (Verdict.INFRA, Verdict.MISS)
+
+
+class Better(StrEnum):
+    """Which way a metric should move."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NEITHER = "neither"
+
+
+def _frozen(mapping: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(mapping))
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a name in a sample means.
+
+    ``unit`` is a UCUM-like token (``ns``, ``count``, ``B``); ``source`` names the kernel file or
+    interface that the number comes from.
+    """
+
+    name: str
+    unit: str
+    better: Better
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measured value of one metric in one case.
+
+    ``params`` tell which part of the case it belongs to (``phase=second``); the case's own
+    parameters are kept with the case and not repeated here.
+    """
+
+    metric: str
+    value: float
+    unit: str
+    params: Mapping[str, str] = field(default_factory=lambda: _frozen({}))
+    replicate: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A counter that the board could not give, and why; never to be read as zero."""
+
+    counter: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestKey:
+    """One test with one set of parameters: a row of a run.
+
+    ``nodeid`` is pytest's, relative to ``testsuites/``; ``case`` is the payload case that the test
+    runs (empty where it runs none).
+    """
+
+    __test__ = False  # not a pytest class
+
+    nodeid: str
+    suite: str
+    test: str
+    case: str
+    params: Mapping[str, str]
+    requirements: tuple[str, ...] = ()
+
+
+class DeviceKind(StrEnum):
+    """How a device is reached from user space."""
+
+    DRM = "drm"
+    V4L2 = "v4l2"
+    UDMABUF = "udmabuf"
+    HEAP = "heap"
+    REFDEV = "refdev"  # the reference device, testsuites/refdev
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An exporter or importer of dma-bufs that a board type or an image profile declares.
+
+    ``address`` is how the payload finds it: ``drm:<driver name>`` (DRM_IOCTL_VERSION),
+    ``v4l2:<bus_info without "platform:">``, ``udmabuf``, ``heap:<name>``, ``refdev``. ``module`` is
+    the kernel module that drives it: where an image is built here that does not load it, a board
+    type's device is not claimed. ``contiguous`` says that
+    it can only reach physically contiguous memory, ``cpu_only`` that it reads with the CPU and
+    maps nothing for DMA. ``iommu`` says whether its DMA goes through an IOMMU that the DMA API
+    maps, ``own_domain`` that its driver maps there past the DMA API. ``coherent`` says
+    whether it snoops the CPU's caches (None: not stated), ``dma_mask_bits`` how many address bits
+    its driver asks for (0: not stated); ``sources`` cite the kernel for all that.
+    """
+
+    id: str
+    kind: DeviceKind
+    driver: str
+    address: str
+    exports: bool
+    imports: bool
+    iommu: bool = False
+    contiguous: bool = False
+    cpu_only: bool = False
+    control: bool = False
+    module: str = ""
+    own_domain: bool = False
+    coherent: bool | None = None
+    dma_mask_bits: int = 0
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProvenance:
+    """What a board image was made of: one row a package."""
+
+    package: str
+    version: str
+    architecture: str
+    sha256: str

@@ -1,0 +1,61 @@
+"""Requirements: what a driver or a board must do, each with an id that tests carry as a marker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from farm import paths
+from farm.yamlfile import YamlFile, nearest
+
+FILE_NAME = "requirements.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One requirement: its sentence, the suite that tests it, and the thread that argued it out."""
+
+    id: str
+    suite: str
+    text: str
+    source: str
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _RequirementFile(_Part):
+    suite: str
+    text: str = Field(min_length=1, pattern=r"\.$")
+
+
+class _File(_Part):
+    sources: dict[str, Annotated[str, Field(min_length=1)]]
+    requirements: dict[Annotated[str, Field(pattern=r"^[A-Z]{3}-[1-9]\d{0,2}$")], _RequirementFile]
+
+
+def load_requirements(path: Path | None = None) -> dict[str, Requirement]:
+    """Return all requirements by id, in the file's order.
+
+    Args:
+        path: the file; by default ``testsuites/requirements.yaml`` of the project.
+
+    Raises:
+        ConfigError: the file is wrong; the message starts with ``file:line:``.
+    """
+    file = YamlFile(path or paths.testsuites() / FILE_NAME)
+    content = file.validate(_File)
+    for name, entry in content.requirements.items():
+        if entry.suite not in content.sources:
+            raise file.error(
+                ("requirements", name, "suite"),
+                f"suite '{entry.suite}' has no source{nearest(entry.suite, set(content.sources))}",
+            )
+    return {
+        name: Requirement(name, entry.suite, entry.text, content.sources[entry.suite])
+        for name, entry in content.requirements.items()
+    }
