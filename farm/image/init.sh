@@ -1,0 +1,55 @@
+#!/bin/busybox sh
+# First process of a virtual board: mounts, modules, network, SSH, and a root shell on the console.
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox --install -s /usr/bin
+export PATH=/usr/sbin:/usr/bin HOME=/root USER=root LOGNAME=root
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t debugfs debugfs /sys/kernel/debug
+mount -t tracefs tracefs /sys/kernel/tracing
+ln -sf /proc/self/fd /dev/fd
+ln -sf /proc/self/fd/0 /dev/stdin
+ln -sf /proc/self/fd/1 /dev/stdout
+ln -sf /proc/self/fd/2 /dev/stderr
+echo -1 > /proc/sys/kernel/perf_event_paranoid
+echo 0 > /proc/sys/kernel/kptr_restrict
+
+# Each line: path of a module below /lib/modules/RELEASE, then its options. In order of need.
+modules=/lib/modules/$(uname -r)
+while read -r module options; do
+	name=${module##*/} name=${name%.ko}
+	# As modprobe does: NAME.OPTION=VALUE on the kernel's command line is meant for the module.
+	for word in $(cat /proc/cmdline); do
+		[ "${word%%.*}" = "$name" ] && options="$options ${word#*.}"
+	done
+	# Unquoted on purpose: options are words.
+	insmod "$modules/$module" $options || echo "farm: cannot load $module"
+done < /etc/farm/modules
+
+# A board without a network gets what it is to do with the image, and switches itself off.
+[ -x /farm/run ] && exec /farm/run
+
+ip link set lo up
+# The control network is QEMU's user network: the card's address is always the same.
+for card in /sys/class/net/*; do
+	card=${card##*/}
+	[ "$card" = lo ] && continue
+	ip addr add 10.0.2.15/24 dev "$card"
+	ip link set "$card" up
+	break
+done
+dropbear -s -r /etc/dropbear/host_key || echo "farm: dropbear did not start"
+echo "farm: ready $(cut -d ' ' -f 1 /proc/uptime) s after power-on"
+
+# A serial line has no size of its own, and long commands wrap badly without one.
+stty -F /dev/ttyAMA0 rows 40 cols 120
+cd /root || exit
+while :; do
+	# A session of its own, so that the shell owns the terminal and Ctrl-C works.
+	setsid -c sh -l < /dev/ttyAMA0 > /dev/ttyAMA0 2>&1
+done

@@ -1,0 +1,189 @@
+"""What a user brings: a kernel of their own, its modules, and drivers under test."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.errors import ImageError, UsageError
+from farm.image.modules import canonical, decompress, modinfo, vermagic
+from farm.model import ImageProvenance
+
+_BANNER = re.compile(rb"Linux version (\d[A-Za-z0-9.+~_-]{0,120}) ")
+_LARGEST = 512 << 20
+_MAGIC_AT = 0x38
+_MAGIC = b"ARM\x64"  # Documentation/arch/arm64/booting.rst
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A bootable file and its release, as its banner tells it."""
+
+    path: Path
+    release: str
+    sha256: str
+
+    @property
+    def provenance(self) -> ImageProvenance:
+        """Return what an image records of it."""
+        return ImageProvenance(f"kernel {self.path.name}", self.release, "arm64", self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A kernel module file: what it says of itself, and its hash."""
+
+    path: Path
+    name: str
+    vermagic: str
+    srcversion: str
+    sha256: str
+
+    @property
+    def provenance(self) -> ImageProvenance:
+        """Return what an image records of it."""
+        version = f"srcversion {self.srcversion or 'unknown'}, vermagic {self.vermagic}"
+        return ImageProvenance(f"driver {self.name}", version, "arm64", self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What replaces or joins a profile's kernel; ``modules`` is a folder ``lib/modules/RELEASE``.
+
+    Without ``modules``, everything that the board needs is built into ``kernel``.
+    """
+
+    kernel: Kernel | None = None
+    modules: Path | None = None
+    drivers: tuple[Driver, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything of the user's own."""
+        return self.kernel is not None or bool(self.drivers)
+
+    @property
+    def identity(self) -> list[object]:
+        """Return what tells it from any other, for a recipe."""
+        files: list[object] = []
+        if self.modules is not None:
+            found = (path for path in self.modules.rglob("*") if path.is_file())
+            facts = ((p.relative_to(self.modules).as_posix(), p.stat()) for p in sorted(found))
+            files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts]
+        kernel = self.kernel.sha256 if self.kernel else ""
+        return [kernel, files, [driver.sha256 for driver in self.drivers]]
+
+
+NOTHING = Own()
+"""Neither a kernel nor drivers: the profile as it is."""
+
+
+def read_own(kernel: Path | None, modules: Path | None, drivers: Sequence[Path]) -> Own:
+    """Return what the user brings, checked as far as it can be without a board.
+
+    Raises:
+        UsageError: a file is missing or not what it should be, or modules come without a kernel.
+    """
+    if modules is not None and kernel is None:
+        raise UsageError(
+            "modules without their kernel", next_step="give the kernel too: --kernel IMAGE"
+        )
+    return Own(
+        kernel=read_kernel(kernel) if kernel is not None else None,
+        modules=_module_folder(modules) if modules is not None else None,
+        drivers=tuple(map(read_driver, drivers)),
+    )
+
+
+def read_kernel(path: Path) -> Kernel:
+    """Return what a file says that should be an arm64 ``Image`` or ``Image.gz``.
+
+    Raises:
+        UsageError: it is none; the message says what it looks like.
+    """
+    raw = _content(path)
+    data = raw
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            data = zlib.decompressobj(wbits=31).decompress(raw, _LARGEST)
+        except zlib.error as error:
+            raise UsageError(f"{path}: damaged gzip file: {error}") from error
+    banner = _BANNER.search(data)
+    if data[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC or banner is None:
+        seen = "an ELF file" if data[:4] == b"\x7fELF" else "something else"
+        raise UsageError(
+            f"{path} is no arm64 kernel that boots: expected an Image or Image.gz, found {seen}",
+            next_step="give arch/arm64/boot/Image of the kernel's build folder",
+        )
+    return Kernel(path, banner[1].decode(), hashlib.sha256(raw).hexdigest())
+
+
+def read_driver(path: Path) -> Driver:
+    """Return what a kernel module file says of itself (``.ko``, ``.ko.xz``, ``.ko.gz``).
+
+    Raises:
+        UsageError: it is none.
+    """
+    raw = _content(path)
+    try:
+        data = decompress(path)
+        info = modinfo(data)
+        magic = vermagic(data)
+    except (ImageError, ValueError) as error:
+        raise UsageError(
+            f"{path} is no kernel module: {error}", next_step="give a file NAME.ko"
+        ) from error
+    if not magic:
+        raise UsageError(f"{path} is no finished kernel module: it has no vermagic")
+    return Driver(
+        path=path,
+        name=canonical(path.name.split(".ko")[0]),
+        vermagic=magic,
+        srcversion=info.get("srcversion", [""])[0],
+        sha256=hashlib.sha256(raw).hexdigest(),
+    )
+
+
+def check_fits(driver: Driver, release: str, wanted: str) -> None:
+    """Make sure that a kernel loads a module: same release, and same ``vermagic`` where known.
+
+    ``wanted`` is the kernel's vermagic, or empty where it has no module to tell it.
+
+    Raises:
+        UsageError: it is built for another kernel; the message names both.
+    """
+    if driver.vermagic == wanted or (not wanted and driver.vermagic.split()[0] == release):
+        return
+    raise UsageError(
+        f"{driver.path.name} is built for the kernel '{driver.vermagic}', "
+        f"and the board boots '{wanted or release}'",
+        next_step="build it against the kernel that the board boots, or boot its kernel with "
+        "--kernel or another --image",
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > _LARGEST:
+        raise UsageError(f"{path}: larger than {_LARGEST >> 20} MiB")
+    return data
+
+
+def _module_folder(path: Path) -> Path:
+    """Return the folder ``lib/modules/RELEASE`` that a path is, or that stands below it."""
+    candidates = [path] if (path / "modules.order").is_file() else []
+    candidates += [p.parent for p in sorted(path.glob("lib/modules/*/modules.order"))]
+    candidates += [p.parent for p in sorted(path.glob("usr/lib/modules/*/modules.order"))]
+    if len(candidates) != 1:
+        raise UsageError(
+            f"{path} holds {len(candidates)} folders of installed modules, expected one",
+            next_step="install them with: make modules_install INSTALL_MOD_PATH=DIR",
+        )
+    return candidates[0]
