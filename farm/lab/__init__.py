@@ -1,0 +1,1 @@
+"""Labs: coordinator client, placement, leases, and the virtual lab."""

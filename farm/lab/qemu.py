@@ -1,0 +1,246 @@
+"""One QEMU machine as a board: its command line, its process, its serial line and its monitor.
+
+The serial line and the monitor are socket pairs made before QEMU starts, so there is no path or
+port to race for and not a byte of early output is lost. QEMU dies with the process that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from farm.errors import LabError
+
+BINARY = "qemu-system-aarch64"
+NEXT_STEP = "install QEMU's ARM emulator: apt install qemu-system-arm"
+GUEST_SSH_PORT = 22
+_MONITOR_S = 15.0
+_REPLY_LIMIT = 1 << 20
+EXACT = (
+    *("-icount", "shift=1,sleep=off,align=off"),
+    *("-seed", "1"),
+    *("-rtc", "base=2026-01-01T00:00:00,clock=vm"),
+)
+"""What makes QEMU count instructions instead of time (2 ns each), and roll no dice."""
+
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
+
+
+class Machine(Protocol):
+    """What a QEMU machine is made of; :class:`farm.lab.files.BoardSpec` is one."""
+
+    place: str
+    board_type: str
+    kernel: Path
+    initrd: Path
+    machine: str
+    cpu: str
+    smp: int
+    memory_mib: int
+    devices: tuple[str, ...]
+    append: str
+    firmware: Path | None
+    exact: bool
+
+
+def binary() -> str:
+    """Return the path of QEMU's ARM emulator.
+
+    Raises:
+        LabError: it is not installed.
+    """
+    found = shutil.which(BINARY)
+    if found is None:
+        raise LabError(
+            f"{BINARY} is not installed, and virtual boards run on it", next_step=NEXT_STEP
+        )
+    return found
+
+
+def version() -> str:
+    """Return QEMU's version as ``7.2.22``.
+
+    Raises:
+        LabError: QEMU is missing or does not say its version.
+    """
+    done = subprocess.run(
+        [binary(), "--version"], capture_output=True, text=True, errors="replace", check=False
+    )
+    match = re.search(r"version (\d+(?:\.\d+)*)", done.stdout)
+    if match is None:
+        raise LabError(
+            f"{BINARY} --version says {done.stdout[:80]!r}, expected a version",
+            next_step="check that QEMU is installed whole",
+        )
+    return match[1]
+
+
+def arguments(
+    board: Machine, *, serial_fd: int, monitor_fd: int, tftp: Path | None, paused: bool
+) -> list[str]:
+    """Return QEMU's arguments for a board.
+
+    The control network card comes last, so that it moves no device's address, and reaches nothing
+    but this machine's forwarded port and the folder ``tftp``, where a board with firmware of its
+    own finds its kernel. An exact board has no network. ``paused`` keeps the CPUs from starting.
+    """
+    argv = ["-machine", board.machine, "-cpu", board.cpu, "-smp", str(board.smp)]
+    argv += ["-m", str(board.memory_mib), "-nodefaults", "-no-user-config", "-display", "none"]
+    argv += _boot_arguments(board)
+    argv += ["-chardev", f"socket,id=serial,fd={serial_fd}", "-serial", "chardev:serial"]
+    argv += ["-chardev", f"socket,id=monitor,fd={monitor_fd}"]
+    argv += ["-mon", "chardev=monitor,mode=control"]
+    for device in board.devices:
+        argv += ["-device", device]
+    if board.exact:
+        return [*argv, *EXACT, *(["-S"] if paused else [])]
+    forward = f"hostfwd=tcp:127.0.0.1:0-:{GUEST_SSH_PORT}"
+    served = "" if tftp is None else f",tftp={str(tftp).replace(',', ',,')}"
+    argv += ["-netdev", f"user,id=control,restrict=on,ipv6=off,{forward}{served}"]
+    argv += ["-device", "virtio-net-pci,netdev=control,romfile="]
+    return [*argv, "-S"] if paused else argv
+
+
+def _boot_arguments(board: Machine) -> list[str]:
+    if board.firmware is not None:
+        return ["-bios", str(board.firmware)]
+    # An exact board is not told its place, so that all boards of a type do the same.
+    hostname = board.board_type if board.exact else board.place
+    append = f"console=ttyAMA0 ignore_loglevel hostname={hostname} {board.append}".rstrip()
+    return ["-kernel", str(board.kernel), "-initrd", str(board.initrd), "-append", append]
+
+
+class Qemu:
+    """A running QEMU; make it with :meth:`start`."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        serial: asyncio.StreamWriter,
+        monitor: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        reading: asyncio.Task[None],
+    ) -> None:
+        """Take over a process with its serial line and monitor."""
+        self._process = process
+        self._serial = serial
+        self._monitor_in, self._monitor_out = monitor
+        self._reading = reading
+        self._asking = asyncio.Lock()
+        self.ssh_port = 0
+
+    @classmethod
+    async def start(
+        cls,
+        board: Machine,
+        *,
+        log: Path,
+        received: Callable[[bytes], None],
+        tftp: Path | None = None,
+        paused: bool = False,
+    ) -> Qemu:
+        """Start a board's QEMU; ``received`` gets what the board writes on its serial line.
+
+        QEMU's own messages are appended to ``log``; ``tftp`` is the folder of its TFTP server.
+
+        Raises:
+            LabError: QEMU is missing or refuses to start; the message holds its last words.
+        """
+        serial_ours, serial_theirs = socket.socketpair()
+        monitor_ours, monitor_theirs = socket.socketpair()
+        with contextlib.ExitStack() as theirs:
+            theirs.enter_context(serial_theirs)
+            theirs.enter_context(monitor_theirs)
+            fds = (serial_theirs.fileno(), monitor_theirs.fileno())
+            argv = arguments(board, serial_fd=fds[0], monitor_fd=fds[1], tftp=tftp, paused=paused)
+            errors = theirs.enter_context(log.open("ab"))
+            said_from = errors.tell()
+            process = await asyncio.create_subprocess_exec(
+                "setpriv", "--pdeathsig", "KILL", "--", binary(), *argv,
+                stdin=asyncio.subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=fds,
+            )  # fmt: skip
+        reader, serial = await asyncio.open_connection(sock=serial_ours)
+        monitor = await asyncio.open_connection(sock=monitor_ours, limit=_REPLY_LIMIT)
+        reading = asyncio.create_task(_pass_on(reader, received))
+        qemu = cls(process, serial, monitor, reading)
+        try:
+            async with asyncio.timeout(_MONITOR_S):
+                await qemu._introduce(forwards=not board.exact)
+        except (OSError, TimeoutError, ValueError, EOFError) as error:
+            await qemu.stop()
+            with log.open("rb") as stream:
+                stream.seek(said_from)
+                said = stream.read(4096).decode("utf-8", "replace").strip()
+            raise LabError(
+                f"QEMU does not start for board {board.place}: {said or error}",
+                next_step="correct 'farm: virtual:' in the board config",
+            ) from error
+        return qemu
+
+    async def _introduce(self, *, forwards: bool) -> None:
+        await self._monitor_in.readline()  # its greeting
+        await self._command("qmp_capabilities")
+        if not forwards:
+            return
+        text = await self._command("human-monitor-command", {"command-line": "info usernet"})
+        match = _FORWARD.search(str(text))
+        if match is None:
+            raise ValueError("its user network forwards no port")
+        self.ssh_port = int(match[1])
+
+    async def _command(self, name: str, arguments: Mapping[str, str] | None = None) -> Any:
+        request: dict[str, Any] = {"execute": name}
+        if arguments:
+            request["arguments"] = dict(arguments)
+        async with self._asking:
+            self._monitor_out.write(json.dumps(request).encode() + b"\n")
+            await self._monitor_out.drain()
+            while line := await self._monitor_in.readline():
+                reply = json.loads(line)
+                if "error" in reply:
+                    raise ValueError(f"monitor refuses {name}: {reply['error'].get('desc', '')}")
+                if "return" in reply:
+                    return reply["return"]
+        raise EOFError("QEMU ended")
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.returncode is None
+
+    def send(self, data: bytes) -> None:
+        """Write to the board's serial line; what a board that is stuck does not take is dropped."""
+        if self._serial.transport.get_write_buffer_size() < _REPLY_LIMIT:
+            self._serial.write(data)
+
+    async def freeze(self) -> None:
+        """Stop the board's CPUs; only cutting the power helps."""
+        await self._command("stop")
+
+    async def reset(self) -> None:
+        """Reset the board, as its watchdog would."""
+        await self._command("system_reset")
+
+    async def stop(self) -> None:
+        """Cut the power: kill QEMU, pass on the last of its serial output, and reap it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._reading
+        for writer in (self._serial, self._monitor_out):
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _pass_on(reader: asyncio.StreamReader, received: Callable[[bytes], None]) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            received(data)

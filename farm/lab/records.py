@@ -1,0 +1,106 @@
+"""Lease records: one small fsynced file per lease, so that a later process can clear up.
+
+A record names the keeper by pid, start time and controller boot id: a pid alone is reused.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from farm import paths
+
+MAX_RECORD = 64 << 10
+"""Longest record that is read, in bytes."""
+
+
+class LeaseRecord(BaseModel):
+    """Who holds which place of which lab, and which process keeps it.
+
+    ``started`` is the keeper's start time in clock ticks since boot (/proc/PID/stat field 22);
+    ``boot_id`` is /proc/sys/kernel/random/boot_id of the machine it runs on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: int = 1
+    coordinator: str
+    place: str
+    identity: str
+    token: str
+    run: str
+    job: str
+    pid: int
+    started: int
+    boot_id: str
+
+    def alive(self) -> bool:
+        """Tell whether the very process that wrote the record still runs."""
+        return self.boot_id == boot_id() and self.started == start_time(self.pid)
+
+
+def boot_id() -> str:
+    """Return this boot's id."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def start_time(pid: int) -> int:
+    """Return a process's start time in clock ticks since boot, or -1 when it is gone.
+
+    A zombie counts as gone: it holds nothing any more.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return -1
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks
+    return -1 if fields[0] in ("Z", "X") else int(fields[19])
+
+
+def folder() -> Path:
+    """Return the folder of records."""
+    made = paths.state_dir() / "leases"
+    made.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def write(record: LeaseRecord) -> Path:
+    """Write a record so that it is whole or absent, also after a power cut."""
+    target = folder() / f"{record.identity.replace('/', '_')}.json"
+    draft = target.with_suffix(".tmp")
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.write(record.model_dump_json(indent=1))
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(target)
+    _sync_folder(target.parent)
+    return target
+
+
+def remove(path: Path) -> None:
+    """Remove a record; one that is gone already is fine."""
+    path.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def read_all() -> list[tuple[Path, LeaseRecord]]:
+    """Return every readable record; what is no record is left alone."""
+    found: list[tuple[Path, LeaseRecord]] = []
+    for path in sorted(folder().glob("*.json")):
+        try:
+            with path.open("rb") as stream:
+                text = stream.read(MAX_RECORD)
+            found.append((path, LeaseRecord.model_validate_json(text)))
+        except (OSError, ValidationError):
+            continue
+    return found
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
