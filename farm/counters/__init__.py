@@ -1,0 +1,1 @@
+"""Counter sources, one file each."""

@@ -1,0 +1,52 @@
+"""DMA mappings, IOMMU mappings and fences, counted by perf on kernel tracepoints and kprobes.
+
+perf drops an event record over 8 KiB and warns, and ``dma_unmap_sg`` and ``dma_sync_sg_for_cpu``
+carry arrays of any length: these are counted by kprobe. Kernels before 6.12 have no ``dma``
+tracepoints at all.
+"""
+
+from __future__ import annotations
+
+from farm.counters.registry import Counter
+from farm.model import Better, Metric
+
+_DMA = "kernel/dma/mapping.c"
+_BUF = "drivers/dma-buf/dma-buf.c"
+_IOMMU = "drivers/iommu/iommu.c"
+_FENCE = "drivers/dma-buf/dma-fence.c"
+_SWIOTLB = "kernel/dma/swiotlb.c"
+
+
+def _count(name: str, source: str, *specs: str, better: Better = Better.LOWER) -> Counter:
+    return Counter(Metric(name, "count", better, source), specs)
+
+
+COUNTERS: tuple[Counter, ...] = (
+    _count("dma_map_sg", _DMA, "tp:dma:dma_map_sg", "kprobe:__dma_map_sg_attrs"),
+    _count("dma_unmap_sg", _DMA, "kprobe:dma_unmap_sg_attrs"),
+    _count(
+        "dma_sync_sg_for_cpu",
+        _DMA,
+        "kprobe:__dma_sync_sg_for_cpu",
+        "kprobe:dma_sync_sg_for_cpu",
+    ),
+    _count("dma_buf_attach", _BUF, "kprobe:dma_buf_dynamic_attach"),
+    _count("dma_buf_detach", _BUF, "kprobe:dma_buf_detach"),
+    _count("iommu_map", _IOMMU, "tp:iommu:map"),
+    _count("iommu_unmap", _IOMMU, "tp:iommu:unmap"),
+    _count("swiotlb_bounced", _SWIOTLB, "tp:swiotlb:swiotlb_bounced"),
+    *(
+        _count(
+            f"dma_fence_{event}", _FENCE, f"tp:dma_fence:dma_fence_{event}", better=Better.NEITHER
+        )
+        for event in (
+            "init",
+            "emit",
+            "enable_signal",
+            "signaled",
+            "destroy",
+            "wait_start",
+            "wait_end",
+        )
+    ),
+)

@@ -1,0 +1,94 @@
+"""All counters there are: every module of this folder, and what other packages add.
+
+A counter module has ``COUNTERS``, a tuple of :class:`Counter`. A module of this folder is found by
+being there; another package adds one with an entry point of group ``farm`` whose name starts with
+``counters.``. A module that fails to import is an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from farm import counters
+from farm.errors import ConfigError
+from farm.model import Metric
+
+SPEC = re.compile(
+    r"tp:[a-z0-9_]+:[a-z0-9_]+|kprobe:[A-Za-z0-9_.]+|sw:\d+|hw:\d+|irq:[A-Za-z0-9_.\-]+"
+)
+"""What a counter may ask of the payload; see the payload's ``counters`` command."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NOT_COUNTERS = frozenset({"registry"})
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A metric that the payload samples around every case and window.
+
+    ``specs`` are the ways to count it, best first; the next is tried where the board cannot give
+    the one before. None at all means that the payload samples it without being asked.
+    """
+
+    metric: Metric
+    specs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The metric's name, under which samples of it come."""
+        return self.metric.name
+
+
+@cache
+def registry() -> dict[str, Counter]:
+    """Return all counters by name.
+
+    Raises:
+        ConfigError: a module cannot be imported, holds something else, or a name comes twice.
+    """
+    names = [
+        f"{counters.__name__}.{module.name}"
+        for module in pkgutil.iter_modules(counters.__path__)
+        if module.name not in _NOT_COUNTERS
+    ]
+    added = [entry for entry in entry_points(group="farm") if entry.name.startswith("counters.")]
+    return collect(names, added)
+
+
+def collect(modules: Iterable[str], added: Iterable[EntryPoint] = ()) -> dict[str, Counter]:
+    """Return the counters of the named modules and entry points.
+
+    Raises:
+        ConfigError: see :func:`registry`.
+    """
+    sources = [*modules, *(entry.module for entry in added)]
+    found: dict[str, Counter] = {}
+    for source in sources:
+        for counter in _load(source):
+            if counter.name in found:
+                raise ConfigError(f"{source}:0: counter {counter.name!r} exists already")
+            found[counter.name] = counter
+    return found
+
+
+def _load(source: str) -> tuple[Counter, ...]:
+    try:
+        module = importlib.import_module(source)
+    except Exception as error:
+        raise ConfigError(
+            f"{source}:0: counters cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    offered = getattr(module, "COUNTERS", None)
+    if not isinstance(offered, tuple) or not all(isinstance(one, Counter) for one in offered):
+        raise ConfigError(f"{source}:0: COUNTERS is {offered!r}, expected a tuple of Counter")
+    for counter in offered:
+        bad = [spec for spec in counter.specs if not SPEC.fullmatch(spec)]
+        if bad or not _NAME.fullmatch(counter.name):
+            raise ConfigError(f"{source}:0: counter {counter.name!r}: bad {bad or 'name'}")
+    return offered
