@@ -1,0 +1,1 @@
+"""One board: labgrid drivers and strategy, console recorder, payload channel, session."""

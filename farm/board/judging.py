@@ -1,0 +1,144 @@
+"""What every session has: the board's facts, and the word of a case held against the kernel's.
+
+How cases get to the board and their blocks back is up to the kinds of session: over a link that
+stays (:mod:`farm.board.session`), or with a boot for each case (:mod:`farm.board.exact.session`).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from farm.board.complaints import Ledger, sentence
+from farm.board.console import BANNERS, ConsoleEvent, Matcher
+from farm.board.kernel import KernelRelease
+from farm.board.ktap import Block
+from farm.board.payload import Payload
+from farm.board.recorder import Console
+from farm.board.result import CaseComplaint, CaseResult
+from farm.counters.registry import Counter
+from farm.inventory import Limits
+
+EXCERPT_LINES = 60
+"""Console lines that go with a complaint."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Session(abc.ABC):
+    """A board that cases can be run on.
+
+    ``payload`` holds all cases; ``ended`` says what ended the session early; ``ledger`` holds the
+    kernel's complaints.
+    """
+
+    console: Console
+    ledger: Ledger
+    payload: Payload
+    limits: Limits
+    counters: Sequence[Counter]
+    patterns: Sequence[tuple[str, str]] = ()
+    alive: bool = False
+    ended: str = ""
+    absent: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    topology: dict[str, Any] = field(default_factory=dict)
+    _matcher: Matcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what finds complaints."""
+        self._matcher = Matcher(self.patterns)
+
+    @abc.abstractmethod
+    def close(self, why: str = "") -> None:
+        """Let go of the board; ``why`` says what ended the session early."""
+
+    @abc.abstractmethod
+    def command(self, text: str) -> str:
+        """Run a shell command and return what it printed.
+
+        Raises:
+            CommandFailed: it ended with another status than 0.
+            CaseComplaint: the kernel died meanwhile.
+            BoardError: it took too long, or the board was lost.
+        """
+
+    @abc.abstractmethod
+    def run(
+        self,
+        case: str,
+        params: Mapping[str, str],
+        *,
+        timeout_s: float | None = None,
+        tolerate: Sequence[str] = (),
+    ) -> CaseResult:
+        """Run a payload case.
+
+        ``tolerate`` names complaint patterns that the case provokes on purpose.
+
+        Raises:
+            CaseComplaint: the kernel died, or complained while the case passed.
+            BoardHung: the case was silent beyond its limit, with nothing on the console.
+            LinkLost: the board was lost, with nothing on the console.
+            ProtocolError: the stream was garbled.
+        """
+
+    def lacks(self, case: str) -> str:
+        """Return what the board must have for the case and has not, or nothing."""
+        listed = self.payload.case(case)
+        if listed is not None and listed.needs == "smp" and self.facts.get("cpus") == "1":
+            return "two CPUs, and it has one"
+        return ""
+
+    @property
+    def kernel(self) -> KernelRelease:
+        """The kernel that the board runs."""
+        return KernelRelease.parse(str(self.topology.get("board", {}).get("kernel", "")))
+
+    def _limit(self, case: str) -> float:
+        """Return the longer of the case's own time limit and the board's, in seconds."""
+        listed = self.payload.case(case)
+        own = listed.timeout_ms / 1000 if listed is not None else 0.0
+        return max(own, self.limits.case_s)
+
+    def _judge(self, block: Block, mark: int, tolerate: Sequence[str]) -> CaseResult:
+        __tracebackhide__ = True
+        result = CaseResult.of(block)
+        logged = list(self._logged(block.dmesg, mark))
+        events = self.ledger.judge(mark, logged, tolerate)
+        fatal = next((event for event in events if event.fatal), None)
+        if not events or (fatal is None and result.outcome not in ("pass", "skip")):
+            return result
+        first = fatal or events[0]
+        on_console = not any(first is event for event in logged)
+        excerpt = self._excerpt(mark, first) if on_console else block.dmesg[:EXCERPT_LINES]
+        said = f"the kernel complained ({first.pattern}): {first.line.strip()}"
+        if fatal is not None:
+            self.close(said)
+        raise CaseComplaint(
+            said,
+            events=tuple(events),
+            excerpt=tuple(excerpt),
+            fatal=fatal is not None,
+            result=result,
+        )
+
+    def _logged(self, dmesg: Sequence[str], mark: int) -> Iterator[ConsoleEvent]:
+        for line in dmesg:
+            row = self._matcher.match(line)
+            if row is not None and row.name not in BANNERS:
+                yield ConsoleEvent(row.name, row.fatal, line, mark)
+
+    def _death(self, mark: int, event: ConsoleEvent) -> CaseComplaint:
+        """Return the failure of the case that the kernel died under."""
+        return CaseComplaint(
+            sentence(event),
+            events=tuple(self.console.events_since(mark)),
+            excerpt=tuple(self._excerpt(mark, event)),
+            fatal=True,
+        )
+
+    def _excerpt(self, mark: int, event: ConsoleEvent) -> list[str]:
+        start = max(mark, event.line_number - 5)
+        return self.console.since(start)[:EXCERPT_LINES]

@@ -1,0 +1,397 @@
+"""Builds the payload: one static binary of the C harness and all suites' cases.
+
+The compiler is the pinned ``ziglang``, which brings its own C library and kernel headers, so the
+same sources give the same bytes on every machine. A build is cached under
+``cache_dir()/payload/<hash of sources, compiler and flags>/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+from urllib.parse import unquote
+
+from farm import paths
+from farm.board.casetable import TableEntry, read_case_table
+from farm.errors import UsageError
+
+Target = Literal["aarch64", "host"]
+
+_HARNESS = "payload"
+_SELFTEST = "selftest"
+_HARNESS_CASES = frozenset({"selftest.c", "faults.c"})
+"""Files of the harness's folder that hold cases; they do not change other cases' hashes."""
+_FLAGS = (
+    "-static",
+    "-std=gnu17",
+    "-D_GNU_SOURCE",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fno-strict-aliasing",
+    "-s",
+)
+_HOST_ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64"}
+_COMPILE_LIMIT_S = 600
+_FIRST_ERROR = re.compile(
+    r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):\d+: (?:fatal )?error: (?P<text>.*)$", re.M
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseInfo:
+    """A case as the payload lists it.
+
+    ``suite`` is the folder of its file (``selftest`` for the harness's own); ``file`` is relative
+    to ``testsuites/``; ``params`` are all the parameters that it takes with their defaults, empty
+    for one that must be given; ``hash`` are 16 hex digits of its source and the harness; ``needs``
+    is what a board must have for it (``smp``: more than one CPU), or empty.
+    """
+
+    name: str
+    suite: str
+    doc: str
+    file: str
+    line: int
+    timeout_ms: int
+    params: Mapping[str, str]
+    hash: str
+    needs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A built payload: the binary, the SHA-256 of its bytes, and its cases."""
+
+    path: Path
+    sha256: str
+    cases: tuple[CaseInfo, ...]
+
+    def case(self, name: str) -> CaseInfo | None:
+        """Return the case of that name, if the payload has it."""
+        return next((case for case in self.cases if case.name == name), None)
+
+
+def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str = "") -> Payload:
+    """Return the payload for a board (``aarch64``) or for this machine (``host``), built if needed.
+
+    ``extra`` are folders with further ``*.c`` files of cases, each a suite of its folder's name.
+    ``only`` names one file of cases (``mapcache/reimport.c``): the payload then holds no other, so
+    that its bytes do not depend on them.
+
+    Raises:
+        UsageError: the sources do not compile, two cases have one name, or there is no compiler.
+    """
+    sources = _limited(_collect(extra), only)
+    compiler = _compiler_version()
+    architecture = "aarch64" if target == "aarch64" else _host_architecture()
+    build_id = _digest(compiler, architecture, *_FLAGS, *(_stamp(source) for source in sources))
+    folder = paths.cache_dir() / "payload" / build_id[:32]
+    cached = _load(folder)
+    if cached is not None:
+        return cached
+    with tempfile.TemporaryDirectory(prefix="build-", dir=_made(folder.parent)) as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        _compile(sources, architecture, build_id, compiler, Path(scratch), made / "payload")
+        _describe(sources, compiler, made)
+        _move_into_place(made, folder)
+    built = _load(folder)
+    if built is None:
+        raise UsageError(
+            f"the payload in {folder} changed while it was built",
+            next_step="delete that folder and try again",
+        )
+    return built
+
+
+# --- sources -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    path: Path
+    name: str  # "suite/file.c": what __FILE__ says
+    content: bytes
+
+    @property
+    def folder(self) -> str:
+        return self.name.partition("/")[0]
+
+    @property
+    def is_harness(self) -> bool:
+        return self.is_interface or (
+            self.folder == _HARNESS and self.path.name not in _HARNESS_CASES
+        )
+
+    @property
+    def is_interface(self) -> bool:
+        return self.path.stem == self.folder and _is_kernel_module(self.path.parent)
+
+
+def _is_kernel_module(folder: Path) -> bool:
+    """Return whether a folder is built by the kernel: the header of its name is its interface."""
+    return (folder / "Kbuild").is_file()
+
+
+def _collect(extra: Sequence[Path]) -> tuple[_Source, ...]:
+    """Return all C files and headers, sorted by name; of kernel modules their interfaces only."""
+    suites = paths.testsuites()
+    folders = [folder for folder in suites.iterdir() if folder.is_dir()]
+    folders += [folder.resolve() for folder in extra]
+    sources = [
+        _Source(path, f"{folder.name}/{path.name}", path.read_bytes())
+        for folder in folders
+        for path in folder.iterdir()
+        if path.suffix in (".c", ".h") and path.is_file()
+        if not _is_kernel_module(folder) or path.name == f"{folder.name}.h"
+    ]
+    for name, count in Counter(source.name for source in sources).items():
+        if count > 1:
+            seen = ", ".join(str(source.path) for source in sources if source.name == name)
+            raise UsageError(
+                f"{count} files are called {name}: {seen}",
+                next_step="rename the extra folder: its name is the suite's name",
+            )
+    return tuple(sorted(sources, key=lambda source: source.name))
+
+
+def _limited(sources: tuple[_Source, ...], only: str) -> tuple[_Source, ...]:
+    """Return the harness, one file of cases and its folder's headers; all where none is named."""
+    if not only:
+        return sources
+    chosen = next((source for source in sources if source.name == only), None)
+    if chosen is None:
+        raise UsageError(f"there is no file of cases {only!r} below testsuites/")
+    return tuple(
+        source
+        for source in sources
+        if source is chosen
+        or source.is_harness
+        or (source.path.suffix == ".h" and source.folder == chosen.folder)
+    )
+
+
+def _stamp(source: _Source) -> str:
+    return f"{source.name}\0{hashlib.sha256(source.content).hexdigest()}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _case_hashes(sources: Sequence[_Source], compiler: str) -> dict[str, str]:
+    """Return 16 hex digits per C file: itself, its folder's headers, the harness, the compiler."""
+    harness = [_stamp(source) for source in sources if source.is_harness]
+    version = _digest(compiler, *_FLAGS, *harness)
+    hashes = {}
+    for source in sources:
+        if source.path.suffix == ".c":
+            own = [_stamp(source)]
+            own += [
+                _stamp(header)
+                for header in sources
+                if header.path.suffix == ".h" and header.folder == source.folder
+            ]
+            hashes[source.name] = _digest(version, *own)[:16]
+    return hashes
+
+
+# --- compiling ---------------------------------------------------------------------------------
+
+
+def _compiler_version() -> str:
+    try:
+        return f"ziglang {importlib.metadata.version('ziglang')}"
+    except importlib.metadata.PackageNotFoundError:
+        raise UsageError(
+            "the payload needs a compiler: the Python package ziglang is not installed",
+            next_step="run make setup, or install this project's dependencies with pip",
+        ) from None
+
+
+def _host_architecture() -> str:
+    machine = platform.machine()
+    if machine not in _HOST_ARCHITECTURES:
+        raise UsageError(
+            f"the payload cannot be built for this machine: it is {machine}, expected one of "
+            f"{', '.join(sorted(_HOST_ARCHITECTURES))}",
+            next_step='build it for a board: build("aarch64")',
+        )
+    return _HOST_ARCHITECTURES[machine]
+
+
+def _compile(
+    sources: Sequence[_Source],
+    architecture: str,
+    build_id: str,
+    compiler: str,
+    scratch: Path,
+    binary: Path,
+) -> None:
+    generated = scratch / "sources.c"
+    generated.write_text(_generated(_case_hashes(sources, compiler), build_id), encoding="ascii")
+    # Every flag is part of what the compiler caches an object under: none may vary needlessly.
+    roots = {source.path.parent.parent for source in sources}
+    harness = next(source.path.parent for source in sources if source.folder == _HARNESS)
+    command = [
+        *(sys.executable, "-m", "ziglang", "cc"),
+        *("-target", f"{architecture}-linux-musl"),
+        *_FLAGS,
+        f"-I{harness}",
+        *(f"-ffile-prefix-map={root}/=" for root in sorted(roots)),
+        *("-o", str(binary)),
+        *(str(source.path) for source in sources if source.path.suffix == ".c"),
+        str(generated),
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=scratch,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_COMPILE_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"compiling the payload took longer than {_COMPILE_LIMIT_S} s",
+            next_step="see what else uses this machine, and try again",
+        ) from None
+    if done.returncode or not binary.is_file():
+        raise _compile_error(done.stderr.decode("utf-8", "replace"), done.returncode)
+
+
+def _generated(hashes: Mapping[str, str], build_id: str) -> str:
+    rows = "".join(f'\t{{ "{name}", "{value}" }},\n' for name, value in hashes.items())
+    return (
+        '#include "harness.h"\n'
+        f"const struct source_hash farm_sources[] = {{\n{rows}}};\n"
+        "const size_t farm_source_count = ARRAY_SIZE(farm_sources);\n"
+        f'const char farm_build_id[] = "{build_id}";\n'
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Keep what a process needs and nothing that could change the compiler's output.
+
+    The compiler's own cache (its C library, the objects) lies in ours, unless the compiler's
+    ``ZIG_GLOBAL_CACHE_DIR`` says where to share one.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    zig = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(_made(paths.cache_dir() / "zig"))
+    return {**kept, "ZIG_GLOBAL_CACHE_DIR": zig, "ZIG_LOCAL_CACHE_DIR": zig, "LC_ALL": "C"}
+
+
+def _compile_error(text: str, status: int) -> UsageError:
+    match = _FIRST_ERROR.search(text)
+    if match is None:
+        where = f"the payload does not build (compiler exit status {status})"
+    else:
+        where = f"{match['file']}:{match['line']}: {match['text']}"
+    shown = text if len(text) <= 4000 else f"{text[:4000]}\n[{len(text) - 4000} characters more]"
+    return UsageError(
+        f"{where}\n{shown.strip()}", next_step="correct that file; nothing was changed on a board"
+    )
+
+
+# --- what the binary holds ---------------------------------------------------------------------
+
+
+def _describe(sources: Sequence[_Source], compiler: str, made: Path) -> None:
+    """Write ``payload.json`` beside the binary."""
+    binary = (made / "payload").read_bytes()
+    table = read_case_table(binary)
+    _refuse_duplicates(table, {source.name: source.path for source in sources})
+    hashes = _case_hashes(sources, compiler)
+    document = {
+        "sha256": hashlib.sha256(binary).hexdigest(),
+        "cases": [
+            {
+                "name": entry.name,
+                "suite": _suite(entry.file),
+                "doc": entry.doc,
+                "file": entry.file,
+                "line": entry.line,
+                "timeout_ms": entry.timeout_ms,
+                "params": _params(entry),
+                "hash": hashes[entry.file],
+                "needs": entry.needs,
+            }
+            for entry in table
+        ],
+    }
+    (made / "payload.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _refuse_duplicates(table: Sequence[TableEntry], files: Mapping[str, Path]) -> None:
+    first: dict[str, TableEntry] = {}
+    for entry in table:
+        other = first.setdefault(entry.name, entry)
+        if other is not entry:
+            raise UsageError(
+                f"{files[entry.file]}:{entry.line}: case {entry.name} is already defined at "
+                f"{files[other.file]}:{other.line}",
+                next_step="give one of them another name: names are unique over all suites",
+            )
+
+
+def _suite(file: str) -> str:
+    folder = file.partition("/")[0]
+    return _SELFTEST if folder == _HARNESS else folder
+
+
+def _params(entry: TableEntry) -> dict[str, str]:
+    pairs = (word.partition("=") for word in entry.params.split())
+    return {key: unquote(value) for key, _, value in pairs}
+
+
+# --- the cache ---------------------------------------------------------------------------------
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _move_into_place(made: Path, folder: Path) -> None:
+    """Rename in one step; another process that was faster made the same, a damaged one goes."""
+    try:
+        made.rename(folder)
+    except OSError:
+        if _load(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
+
+
+def _load(folder: Path) -> Payload | None:
+    """Return what is cached there; None if nothing is, or it is damaged."""
+    binary = folder / "payload"
+    try:
+        document = json.loads((folder / "payload.json").read_text(encoding="utf-8"))
+        sha256 = hashlib.sha256(binary.read_bytes()).hexdigest()
+        if sha256 != document["sha256"]:
+            return None
+        cases = tuple(
+            CaseInfo(**{**case, "params": MappingProxyType(case["params"])})
+            for case in document["cases"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Payload(path=binary, sha256=sha256, cases=cases)

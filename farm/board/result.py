@@ -1,0 +1,133 @@
+"""What one payload case gave, in the words of tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from farm.board.console import ConsoleEvent
+from farm.board.ktap import Block
+from farm.errors import ControlError, KernelComplaint, LinkLost, TestBroken
+from farm.model import Absent, Sample
+
+WHOLE_CASE = "case"
+"""Phase of the samples that bracket the whole case."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """Outcome, facts and samples of one case.
+
+    ``cached`` says when it was measured, where it was not measured now; else it is empty.
+    ``outcome`` is ``pass``, ``fail``, ``skip``, ``error`` (the case crashed or leaked) or
+    ``timeout``; ``info`` holds what the case wants the test to know.
+    """
+
+    case: str
+    case_hash: str
+    outcome: str
+    reason: str
+    info: Mapping[str, str]
+    samples: tuple[Sample, ...]
+    absent: tuple[Absent, ...]
+    dmesg: tuple[str, ...]
+    cached: str = ""
+
+    @classmethod
+    def of(cls, block: Block) -> CaseResult:
+        """Return the result that a block tells."""
+        seen: Counter[tuple[str, str]] = Counter()
+        samples = []
+        for one in block.samples:
+            params = MappingProxyType({"phase": one.phase})
+            replicate = seen[one.name, one.phase]
+            samples.append(Sample(one.name, one.value, one.unit, params, replicate))
+            seen[one.name, one.phase] += 1
+        return cls(
+            case=block.name,
+            case_hash=block.hash,
+            outcome=block.outcome,
+            reason=block.reason,
+            info=MappingProxyType(dict(block.info)),
+            samples=tuple(samples),
+            absent=tuple(Absent(name, reason) for name, reason in block.absent.items()),
+            dmesg=block.dmesg,
+        )
+
+    def counter(self, name: str, phase: str = WHOLE_CASE) -> float:
+        """Return what a counter counted in ``phase``, summed where the phase came several times.
+
+        Raises:
+            ControlError: the board could not count it, so nothing follows; says why.
+        """
+        return sum(self.values(name, phase))
+
+    def value(self, name: str, phase: str = WHOLE_CASE) -> float:
+        """Return the one sample of that name and phase.
+
+        Raises:
+            ControlError: there is none.
+            TestBroken: there are several; ask for :meth:`values`.
+        """
+        values = self.values(name, phase)
+        if len(values) != 1:
+            raise TestBroken(
+                f"case {self.case}: {len(values)} samples {name!r} in phase {phase!r}, expected one"
+            )
+        return values[0]
+
+    def values(self, name: str, phase: str = WHOLE_CASE) -> tuple[float, ...]:
+        """Return all samples of that name and phase, in order; never none.
+
+        Raises:
+            ControlError: there is none; says why the counter is absent, or which phases there are.
+        """
+        found = tuple(
+            sample.value
+            for sample in self.samples
+            if sample.metric == name and sample.params.get("phase") == phase
+        )
+        if found:
+            return found
+        for absent in self.absent:
+            if absent.counter == name:
+                raise ControlError(
+                    f"case {self.case}: {name} could not be counted: {absent.reason}"
+                )
+        phases = sorted({s.params.get("phase", "") for s in self.samples if s.metric == name})
+        seen = f"phases with it: {', '.join(phases)}" if phases else "it has no such metric"
+        raise ControlError(f"case {self.case}: no sample {name!r} in phase {phase!r}; {seen}")
+
+
+class CaseComplaint(KernelComplaint):
+    """A kernel complaint while a case was running.
+
+    ``excerpt`` holds console or kernel log lines around it; ``fatal`` says that the board has to be
+    power-cycled; ``result`` is the case's own result where it got that far.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        events: tuple[ConsoleEvent, ...],
+        excerpt: tuple[str, ...],
+        fatal: bool,
+        result: CaseResult | None = None,
+    ) -> None:
+        """Keep the evidence with the sentence."""
+        super().__init__(message)
+        self.events = events
+        self.excerpt = excerpt
+        self.fatal = fatal
+        self.result = result
+
+
+class BoardHung(LinkLost):
+    """A case and the channel fell silent, and nothing on the console says why."""
+
+
+class CommandFailed(TestBroken):
+    """A shell command that a test ran on the board ended with another status than 0."""

@@ -1,0 +1,208 @@
+"""A session: a booted board, its payload pushed, its channel and counters open.
+
+:meth:`BoardSession.run` tells apart what may end a case. A block that is whole is the case's own
+word, unless the kernel complained meanwhile. A kernel that died is the case's failure. A link that
+was lost, a stream that was garbled and a silence that nothing explains are the board's.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from farm.board import topology
+from farm.board.channel import PayloadChannel, Silence, Transport
+from farm.board.judging import Session
+from farm.board.noconsole import NoConsole
+from farm.board.result import BoardHung, CaseResult, CommandFailed
+from farm.board.ssh import CommandOutput
+from farm.errors import BoardError, LinkLost, ProtocolError
+
+FOLDER = "/tmp/farm"
+"""Where payloads lie on a board, each under its content hash."""
+GRACE_S = 5.0
+"""How long after a case's own limit its block may take."""
+EXPLAIN_S = 5.0
+"""How long the console may take to explain why the link closed: a panic closes the link first."""
+_PUSH_S = 120.0
+_SETTLE_S = 0.1
+
+
+class Link(Protocol):
+    """What a session needs of the connection to its board."""
+
+    def run(
+        self, command: str, *, timeout: float, stdin: Iterator[bytes] | None = None
+    ) -> CommandOutput:
+        """Run a shell command."""
+
+    def put(self, source: Path, destination: str, *, timeout: float, mode: int = 0o644) -> None:
+        """Copy a file to the board."""
+
+    def open_channel(self, argv: Sequence[str]) -> Transport:
+        """Start a program."""
+
+
+@dataclass(slots=True, kw_only=True)
+class BoardSession(Session):
+    """A booted board that is talked to over a link; :meth:`open` comes first.
+
+    ``pushed`` says whether the payload's bytes had to be sent.
+    """
+
+    link: Link
+    pushed: bool = False
+    _channel: PayloadChannel | None = None
+
+    def open(self) -> None:
+        """Push the payload, start it, open the counters and look at the board.
+
+        Raises:
+            BoardError: any of these failed.
+        """
+        program = self._push()
+        limit = self.limits.command_s
+        channel = PayloadChannel(self.link.open_channel([program, "serve"]))
+        self._channel = channel
+        channel.start(limit)
+        self.absent = self._open_counters(channel)
+        self.facts = channel.facts(limit)
+        self.topology = topology.discover(self._checked)
+        self.alive = True
+
+    def close(self, why: str = "") -> None:
+        """Let go of the payload; ``why`` says what ended the session early."""
+        self.alive = False
+        self.ended = self.ended or why
+        if self._channel is not None:
+            self._channel.close()
+
+    def command(self, text: str) -> str:
+        """Run a shell command and return what it printed.
+
+        Raises:
+            CommandFailed: it ended with another status than 0.
+            CaseComplaint: the kernel died meanwhile.
+            BoardError: it took over ``limits.command_s``, or the link was lost.
+        """
+        __tracebackhide__ = True
+        try:
+            done = self.link.run(text, timeout=self.limits.command_s)
+        except LinkLost as error:
+            explained = self._explain(f"command {_short(text)}", error, ())
+            self.close(str(explained))
+            raise explained from None
+        self.console.wait_quiet(_SETTLE_S, 1.0)  # a complaint comes on another way than the answer
+        if done.status != 0:
+            raise CommandFailed(_command_failure(text, done))
+        return done.stdout.decode("utf-8", errors="backslashreplace")
+
+    def run(
+        self,
+        case: str,
+        params: Mapping[str, str],
+        *,
+        timeout_s: float | None = None,
+        tolerate: Sequence[str] = (),
+    ) -> CaseResult:
+        """Run a payload case.
+
+        ``tolerate`` names complaint patterns that the case provokes on purpose.
+
+        Raises:
+            CaseComplaint: the kernel died, or complained while the case passed.
+            BoardHung: the case was silent beyond its limit, with nothing on the console.
+            LinkLost: the link closed, with nothing on the console.
+            ProtocolError: the stream was garbled.
+        """
+        __tracebackhide__ = True
+        if self._channel is None or not self.alive:
+            raise LinkLost(f"case {case}: the session has ended")
+        limit = self._limit(case) if timeout_s is None else timeout_s
+        mark = self.ledger.begin(tolerate)
+        deadly = self.ledger.unjudged(tolerate)
+
+        def watch() -> None:
+            if any(map(deadly, self.console.events_since(self.ledger.seen))):
+                raise LinkLost("the kernel died")
+
+        try:
+            block = self._channel.run(
+                case, params, timeout_ms=int(limit * 1000), grace=GRACE_S, watch=watch
+            )
+        except (LinkLost, ProtocolError) as error:
+            explained = self._explain(f"case {case}", error, tolerate)
+            self.close(str(explained))
+            raise explained from None
+        return self._judge(block, mark, tolerate)
+
+    def _explain(self, what: str, error: BoardError, tolerate: Sequence[str]) -> Exception:
+        if isinstance(self.console, NoConsole) and isinstance(error, LinkLost):
+            state = "still answers" if self._answers() else "is silent, too"
+            return BoardHung(f"{what}: {error}; the board {state}, and has no console to say why")
+        patience = EXPLAIN_S if type(error) is LinkLost else 0.5
+        event = self.console.wait_event(self.ledger.seen, self.ledger.unjudged(tolerate), patience)
+        if event is not None:
+            self.console.wait_quiet(0.5, EXPLAIN_S)
+            return self._death(self.ledger.seen, event)
+        if isinstance(error, Silence):
+            state = "still answers" if self._answers() else "is silent, too"
+            return BoardHung(f"{what}: {error}; the board {state}")
+        if isinstance(error, LinkLost):
+            return LinkLost(f"{what}: {error}; the console says nothing about it")
+        return error
+
+    def _answers(self) -> bool:
+        try:
+            return self.link.run("true", timeout=EXPLAIN_S).status == 0
+        except BoardError:
+            return False
+
+    def _checked(self, text: str) -> str:
+        done = self.link.run(text, timeout=self.limits.command_s)
+        if done.status != 0:
+            raise BoardError(_command_failure(text, done))
+        return done.stdout.decode("utf-8", errors="backslashreplace")
+
+    def _push(self) -> str:
+        digest = self.payload.sha256
+        program = f"{FOLDER}/payload-{digest[:16]}"
+        name = shlex.quote(program)
+        there = self._checked(f"mkdir -p {FOLDER} && [ ! -x {name} ] || sha256sum < {name}")
+        self.pushed = there.split()[:1] != [digest]
+        if self.pushed:
+            self.link.put(self.payload.path, program, timeout=_PUSH_S, mode=0o755)
+        return program
+
+    def _open_counters(self, channel: PayloadChannel) -> dict[str, str]:
+        asked = {one.name: list(one.specs) for one in self.counters if one.specs}
+        reasons: dict[str, list[str]] = {}
+        while True:
+            specs = [f"{name}={ways[0]}" for name, ways in asked.items()]
+            answers = channel.counters(specs, self.limits.command_s)
+            again = False
+            for name, reason in answers.items():
+                if reason and len(asked[name]) > 1:
+                    reasons.setdefault(name, []).append(reason)
+                    del asked[name][0]
+                    again = True
+            if not again:
+                break
+        return {
+            name: "; ".join([*reasons.get(name, []), reason])
+            for name, reason in answers.items()
+            if reason
+        }
+
+
+def _command_failure(text: str, done: CommandOutput) -> str:
+    said = done.stderr[:300].decode("utf-8", errors="backslashreplace").strip()
+    return f"the board's command {_short(text)} ended with status {done.status}: {said}"
+
+
+def _short(text: str) -> str:
+    lines = text.strip().splitlines() or [""]
+    return repr(lines[0][:80])

@@ -1,0 +1,368 @@
+"""SSH to one board on paramiko: commands, files and channels, all with time limits.
+
+The board's host key is pinned: a board that shows another one is refused, and no key is ever
+learnt. Files go through ``cat``, since small boards have no sftp server, and are checked by size
+and SHA-256 before they take their name.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import shlex
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+from paramiko.pkey import UnknownKeyType
+
+from farm.errors import BoardError, LinkLost
+
+MAX_OUTPUT = 4 << 20
+"""Bytes of each of a command's output streams that are kept."""
+_POLL_S = 0.05
+_STRAGGLERS_S = 2.0
+_CHUNK = 32 << 10
+_KEEPALIVE_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SshAddress:
+    """Where a board's SSH service is, and who may talk to it.
+
+    ``key`` is the private key's file; ``host_key`` the pinned public key as ``type base64``.
+    """
+
+    host: str
+    port: int
+    username: str
+    key: Path
+    host_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOutput:
+    """What a command printed, and its exit status."""
+
+    stdout: bytes
+    stderr: bytes
+    status: int
+
+
+class SshLink:
+    """One SSH connection to a board."""
+
+    def __init__(self, address: SshAddress) -> None:
+        """Prepare a connection."""
+        self._address = address
+        self._transport: paramiko.Transport | None = None
+        self._timeout = 10.0
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as this side knows."""
+        return self._transport is not None and self._transport.is_active()
+
+    def connect(self, timeout: float) -> None:
+        """Connect and log in.
+
+        Raises:
+            BoardError: the host key is not the pinned one, or the board refuses our key.
+            LinkLost: the board did not answer in time.
+        """
+        self.close()
+        self._timeout = timeout
+        where = self._where
+        pinned = _public_key(self._address.host_key, where)
+        try:
+            client_key = paramiko.PKey.from_path(self._address.key)
+        except (OSError, ValueError, TypeError, paramiko.SSHException, UnknownKeyType) as error:
+            # TypeError: cryptography's way to ask for a passphrase.
+            raise BoardError(
+                f"{where}: the key {self._address.key} cannot be used: {error}",
+                next_step="name a private key without a passphrase in farm.ssh.key",
+            ) from error
+        try:
+            transport = paramiko.Transport(self._tcp())
+        except (OSError, paramiko.SSHException) as error:
+            raise LinkLost(f"{where}: no connection: {error}") from error
+        try:
+            transport.banner_timeout = transport.auth_timeout = timeout
+            transport.get_security_options().key_types = _algorithms(pinned)
+            transport.start_client(timeout=timeout)
+            shown = transport.get_remote_server_key()
+            if shown.asbytes() != pinned.asbytes():
+                raise BoardError(
+                    f"{where}: host key is {_fingerprint(shown)}, expected {_fingerprint(pinned)}",
+                    next_step="another machine answers there, or the board was installed anew: "
+                    "check the board, then pin its new key",
+                )
+            transport.auth_publickey(self._address.username, client_key)
+            transport.set_keepalive(_KEEPALIVE_S)
+        except paramiko.AuthenticationException as error:
+            transport.close()
+            raise BoardError(
+                f"{where}: {self._address.username} with key {self._address.key} is refused"
+            ) from error
+        except paramiko.ssh_exception.IncompatiblePeer as error:
+            transport.close()
+            raise BoardError(
+                f"{where}: the board has no host key of the pinned type {pinned.get_name()}"
+            ) from error
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            transport.close()
+            raise LinkLost(f"{where}: SSH did not come up: {error or 'closed'}") from error
+        except BaseException:
+            transport.close()
+            raise
+        self._transport = transport
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def run(
+        self, command: str, *, timeout: float, stdin: Iterator[bytes] | None = None
+    ) -> CommandOutput:
+        """Run a shell command on the board; output beyond :data:`MAX_OUTPUT` is dropped.
+
+        Raises:
+            BoardError: the command did not end within ``timeout`` seconds.
+            LinkLost: the connection closed.
+        """
+        deadline = time.monotonic() + timeout
+        out, err = bytearray(), bytearray()
+        over = 0.0
+        with self._session(command, timeout) as channel:
+            channel.settimeout(_POLL_S)
+            pending = b""
+            if stdin is None:
+                channel.shutdown_write()
+            while not _ended(channel):
+                now = time.monotonic()
+                if channel.exit_status_ready():
+                    # Output may follow the status; a child left behind may keep it open for ever.
+                    over = over or now + _STRAGGLERS_S
+                    if now > over:
+                        break
+                elif now > deadline:
+                    raise BoardError(
+                        f"{self._where}: {_short(command)} did not end within {timeout:g} s"
+                    )
+                _receive(channel, out, err)
+                if stdin is None:
+                    _await_more(channel, out)
+                    continue
+                pending = pending or next(stdin, b"")
+                if pending:
+                    pending = pending[self._send(channel, pending) :]
+                else:
+                    channel.shutdown_write()
+                    stdin = None
+            _receive(channel, out, err)
+            status = channel.recv_exit_status() if channel.exit_status_ready() else -1
+        if status < 0:
+            raise LinkLost(f"{self._where}: the link closed during {_short(command)}")
+        return CommandOutput(bytes(out), bytes(err), status)
+
+    def put(self, source: Path, destination: str, *, timeout: float, mode: int = 0o644) -> None:
+        """Copy a file to the board; it appears under its name whole or not at all.
+
+        Raises:
+            BoardError: it could not be written, or arrived damaged.
+        """
+        digest = _sha256(source)
+        part = shlex.quote(f"{destination}.part-{os.getpid()}")
+        name = shlex.quote(destination)
+        command = (
+            f"cat > {part} && set -- $(sha256sum < {part}) $(wc -c < {part}) && "
+            f'if [ "$1/$3" = {digest}/{source.stat().st_size} ]; '
+            f"then chmod {mode:o} {part} && mv -f {part} {name}; "
+            f'else echo "arrived as $1, $3 bytes" >&2; rm -f {part}; exit 9; fi'
+        )
+        with source.open("rb") as stream:
+            done = self.run(command, timeout=timeout, stdin=iter(lambda: stream.read(_CHUNK), b""))
+        if done.status != 0:
+            raise BoardError(
+                f"{self._where}: {source.name} could not be copied to {destination}: "
+                f"{_text(done.stderr) or f'exit status {done.status}'}"
+            )
+
+    def get(self, source: str, destination: Path, *, timeout: float) -> None:
+        """Copy a file of up to :data:`MAX_OUTPUT` bytes from the board.
+
+        Raises:
+            BoardError: it could not be read, is too large, or arrived damaged.
+        """
+        name = shlex.quote(source)
+        done = self.run(
+            f"sha256sum < {name} >&2 && wc -c < {name} >&2 && cat {name}", timeout=timeout
+        )
+        words = _text(done.stderr).split()
+        size = int(words[2]) if len(words) == 3 and words[2].isdecimal() else -1
+        if done.status != 0 or size < 0:
+            raise BoardError(f"{self._where}: {source} cannot be read: {_text(done.stderr)}")
+        if size > MAX_OUTPUT:
+            raise BoardError(f"{self._where}: {source} has {size} bytes, limit is {MAX_OUTPUT}")
+        digest = hashlib.sha256(done.stdout).hexdigest()
+        if (words[0], size) != (digest, len(done.stdout)):
+            raise BoardError(f"{self._where}: {source} arrived damaged, or is being written")
+        part = destination.with_name(f"{destination.name}.part-{os.getpid()}")
+        part.write_bytes(done.stdout)
+        part.replace(destination)
+
+    def open_channel(self, argv: Sequence[str]) -> SshChannel:
+        """Start a program on the board and return its standard input and output.
+
+        Raises:
+            LinkLost: the connection closed.
+        """
+        return SshChannel(self._start(shlex.join(argv), self._timeout), self._where)
+
+    @property
+    def _where(self) -> str:
+        return f"{self._address.username}@{self._address.host}:{self._address.port}"
+
+    def _tcp(self) -> socket.socket:
+        return socket.create_connection((self._address.host, self._address.port), self._timeout)
+
+    def _start(self, command: str, timeout: float) -> paramiko.Channel:
+        if self._transport is None or not self._transport.is_active():
+            raise LinkLost(f"{self._where}: not connected")
+        try:
+            channel = self._transport.open_session(timeout=timeout)
+            channel.settimeout(timeout)
+            channel.exec_command(command)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise LinkLost(f"{self._where}: no channel for {_short(command)}: {error}") from error
+        return channel
+
+    @contextlib.contextmanager
+    def _session(self, command: str, timeout: float) -> Iterator[paramiko.Channel]:
+        channel = self._start(command, timeout)
+        try:
+            yield channel
+        finally:
+            channel.close()
+
+    def _send(self, channel: paramiko.Channel, chunk: bytes) -> int:
+        """Return how many bytes the board took before a short wait was over."""
+        try:
+            return channel.send(chunk)
+        except TimeoutError:
+            return 0
+        except OSError as error:
+            if channel.exit_status_ready():  # it ended without reading the rest
+                return len(chunk)
+            raise LinkLost(f"{self._where}: the link closed: {error}") from error
+
+
+class SshChannel:
+    """A program's standard input and output: a :class:`farm.board.channel.Transport`."""
+
+    def __init__(self, channel: paramiko.Channel, where: str) -> None:
+        """Wrap an open channel."""
+        self._channel = channel
+        self._where = where
+
+    def read(self, timeout: float) -> bytes:
+        """Return what has come, or nothing after ``timeout`` seconds.
+
+        Raises:
+            LinkLost: the program ended or the link closed.
+        """
+        self._channel.settimeout(max(timeout, 0.001))
+        try:
+            data = self._channel.recv(_CHUNK)
+        except TimeoutError:
+            return b""
+        except OSError as error:
+            raise LinkLost(f"{self._where}: the link closed: {error}") from error
+        if not data:
+            raise LinkLost(f"{self._where}: the payload's channel closed{self._last_words()}")
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Send bytes.
+
+        Raises:
+            LinkLost: the program ended or the link closed.
+        """
+        self._channel.settimeout(10.0)
+        try:
+            self._channel.sendall(data)
+        except OSError as error:
+            raise LinkLost(f"{self._where}: the link closed: {error}") from error
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def _last_words(self) -> str:
+        if not self._channel.recv_stderr_ready():
+            return ""
+        return f": {_text(self._channel.recv_stderr(4096))}"
+
+
+def _receive(channel: paramiko.Channel, out: bytearray, err: bytearray) -> None:
+    while channel.recv_ready():
+        out += channel.recv(_CHUNK)[: MAX_OUTPUT - len(out)]
+    while channel.recv_stderr_ready():
+        err += channel.recv_stderr(_CHUNK)[: MAX_OUTPUT - len(err)]
+
+
+def _await_more(channel: paramiko.Channel, out: bytearray) -> None:
+    """Wait a little for output, the end of it, or the exit status."""
+    if channel.eof_received:
+        channel.status_event.wait(_POLL_S)
+        return
+    with contextlib.suppress(TimeoutError):
+        out += channel.recv(_CHUNK)[: MAX_OUTPUT - len(out)]
+
+
+def _ended(channel: paramiko.Channel) -> bool:
+    if channel.recv_ready() or channel.recv_stderr_ready():
+        return False
+    return bool(channel.closed or (channel.eof_received and channel.exit_status_ready()))
+
+
+def _algorithms(key: paramiko.PKey) -> tuple[str, ...]:
+    if key.get_name() == "ssh-rsa":
+        return ("rsa-sha2-512", "rsa-sha2-256")
+    return (key.get_name(),)
+
+
+def _public_key(text: str, where: str) -> paramiko.PKey:
+    words = text.split()
+    try:
+        kind, blob = words[0], words[1]
+        return paramiko.PKey.from_type_string(kind, base64.b64decode(blob))
+    except (IndexError, ValueError, paramiko.SSHException, UnknownKeyType) as error:
+        raise BoardError(
+            f"{where}: no host key is pinned: {text[:40]!r} is not 'type base64'",
+            next_step="write the board's public host key into its board config",
+        ) from error
+
+
+def _fingerprint(key: paramiko.PKey) -> str:
+    return f"{key.get_name()} {key.fingerprint}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _short(command: str) -> str:
+    return repr(command if len(command) <= 60 else f"{command[:60]}…")
+
+
+def _text(data: bytes) -> str:
+    return data[:2000].decode("utf-8", errors="backslashreplace").strip()
