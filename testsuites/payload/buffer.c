@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+#define FARM_HELPERS
+#include "farm.h"
+#include "buffer.h"
+#include "refdevice.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define LIST_LIMIT_PAGES 1024u	/* udmabuf's list_limit where nobody changed it */
+#define FRAME_WAIT_MS 3000
+#define CAPTURE_BUFFERS 2u	/* vivid captures into one, and asks for no more */
+
+bool address_is(const char *address, const char *kind)
+{
+	size_t length = strlen(kind);
+
+	return !strncmp(address, kind, length) &&
+	       (address[length] == ':' || address[length] == '\0');
+}
+
+static int frame_queue(const char *address, uint32_t type, struct v4l2_queue *queue)
+{
+	int err = v4l2_open_raw(address, type, queue), input = 0;
+
+	if (err < 0)
+		return err;
+	/* vivid's first input, the webcam, has this size; a device without inputs says ENOTTY. */
+	if (type == V4L2_BUF_TYPE_VIDEO_CAPTURE)
+		ioctl(queue->fd, VIDIOC_S_INPUT, &input);
+	v4l2_format(queue, FRAME_WIDTH, FRAME_HEIGHT, FRAME_FOURCC);
+	if (queue->width != FRAME_WIDTH || queue->height != FRAME_HEIGHT ||
+	    queue->size != FRAME_SIZE)
+		fail("%s: asked for %ux%u and %zu bytes a frame, got %ux%u and %zu", address,
+		     FRAME_WIDTH, FRAME_HEIGHT, FRAME_SIZE, queue->width, queue->height,
+		     queue->size);
+	return 0;
+}
+
+struct buffer buffer_open(const char *address, size_t size)
+{
+	struct buffer buffer = { .address = address, .device = -1, .fd = -1 };
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	int err;
+
+	size = (size + page - 1) / page * page;
+	buffer.queue.fd = -1;
+	if (address_is(address, "drm")) {
+		struct dumb dumb;
+
+		buffer.device = drm_open(address);
+		dumb = dumb_create(buffer.device, size);
+		buffer.handle = dumb.handle;
+		buffer.size = dumb.size;
+		buffer.fd = prime_export(buffer.device, dumb.handle);
+	} else if (address_is(address, "v4l2")) {
+		err = frame_queue(address, V4L2_BUF_TYPE_VIDEO_OUTPUT, &buffer.queue);
+		if (err < 0)
+			fail("%s: no such output device: %s", address, errname(err));
+		buffer.device = buffer.queue.fd;
+		buffer.size = buffer.queue.size;
+		v4l2_request(&buffer.queue, V4L2_MEMORY_MMAP, 1);
+		buffer.fd = v4l2_export(&buffer.queue, 0);
+	} else if (address_is(address, "heap")) {
+		buffer.size = size;
+		buffer.fd = heap_alloc(address + strlen("heap:"), size);
+	} else if (address_is(address, "udmabuf")) {
+		buffer.size = size;
+		buffer.fd = size / page <= LIST_LIMIT_PAGES ? udmabuf_scattered(size)
+							    : udmabuf_create(size);
+	} else {
+		broken("no exporter is known by the address '%s'", address);
+	}
+	buffer.size = (buffer.size + page - 1) / page * page;
+	return buffer;
+}
+
+void buffer_close(struct buffer *buffer)
+{
+	if (buffer->fd >= 0)
+		close(buffer->fd);
+	buffer->fd = -1;
+	if (buffer->view)
+		munmap(buffer->view, buffer->size);
+	buffer->view = NULL;
+	if (address_is(buffer->address, "v4l2")) {
+		v4l2_close(&buffer->queue);
+	} else if (buffer->device >= 0) {
+		gem_close(buffer->device, buffer->handle);
+		close(buffer->device);
+	}
+	buffer->device = -1;
+}
+
+void *queue_view(struct v4l2_queue *queue, size_t size)
+{
+	bool planes = V4L2_TYPE_IS_MULTIPLANAR(queue->type);
+	struct v4l2_plane plane = { 0 };
+	struct v4l2_buffer query = {
+		.type = queue->type, .memory = V4L2_MEMORY_MMAP, .index = 0,
+	};
+	uint32_t offset;
+	void *map;
+
+	if (planes) {
+		query.m.planes = &plane;
+		query.length = 1;
+	}
+	if (ioctl(queue->fd, VIDIOC_QUERYBUF, &query) < 0)
+		fail("VIDIOC_QUERYBUF: %s", errname(errno));
+	offset = planes ? plane.m.mem_offset : query.m.offset;
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, queue->fd, offset);
+	if (map == MAP_FAILED)
+		fail("mmap of the V4L2 buffer: %s", errname(errno));
+	return map;
+}
+
+void *buffer_view(struct buffer *buffer)
+{
+	if (buffer->view)
+		return buffer->view;
+	if (address_is(buffer->address, "drm"))
+		buffer->view = dumb_map(buffer->device, buffer->handle, buffer->size);
+	else if (address_is(buffer->address, "v4l2"))
+		buffer->view = queue_view(&buffer->queue, buffer->size);
+	else
+		buffer->view = dmabuf_map(buffer->fd, buffer->size, PROT_READ | PROT_WRITE);
+	return buffer->view;
+}
+
+/* An exporter whose view is the dma-buf's own mapping is asked to keep it coherent. */
+static bool view_needs_sync(const struct buffer *buffer)
+{
+	return !address_is(buffer->address, "drm") && !address_is(buffer->address, "v4l2");
+}
+
+void *buffer_begin(struct buffer *buffer, uint64_t access)
+{
+	void *view = buffer_view(buffer);
+
+	if (view_needs_sync(buffer))
+		dmabuf_sync(buffer->fd, DMA_BUF_SYNC_START | access);
+	return view;
+}
+
+void buffer_end(struct buffer *buffer, uint64_t access)
+{
+	if (view_needs_sync(buffer))
+		dmabuf_sync(buffer->fd, DMA_BUF_SYNC_END | access);
+}
+
+void buffer_fill(struct buffer *buffer, uint32_t seed)
+{
+	pattern_fill(buffer_begin(buffer, DMA_BUF_SYNC_WRITE), buffer->size, seed);
+	buffer_end(buffer, DMA_BUF_SYNC_WRITE);
+}
+
+int64_t buffer_mismatch(struct buffer *buffer, uint32_t seed)
+{
+	int64_t at = pattern_mismatch(buffer_begin(buffer, DMA_BUF_SYNC_READ), buffer->size, seed);
+
+	buffer_end(buffer, DMA_BUF_SYNC_READ);
+	return at;
+}
+
+struct import import_open(const char *address)
+{
+	struct import import = { .address = address, .device = -1 };
+	int err;
+
+	import.queue.fd = -1;
+	if (address_is(address, "drm")) {
+		import.device = drm_open(address);
+	} else if (address_is(address, "v4l2")) {
+		err = frame_queue(address, V4L2_BUF_TYPE_VIDEO_CAPTURE, &import.queue);
+		if (err < 0)
+			fail("%s: no such capture device: %s", address, errname(err));
+		v4l2_request(&import.queue, V4L2_MEMORY_DMABUF, CAPTURE_BUFFERS);
+	} else if (address_is(address, "refdev")) {
+		import.device = refdev_open(address);
+	} else {
+		broken("no importer is known by the address '%s'", address);
+	}
+	return import;
+}
+
+int import_try(struct import *import, int dmabuf)
+{
+	int err;
+
+	if (address_is(import->address, "refdev")) {
+		err = refdev_attach_raw(import->device, dmabuf, REFDEV_CACHED);
+		import->handle = err < 0 ? 0 : (uint32_t)err;
+	} else if (import->device >= 0) {
+		err = prime_import_raw(import->device, dmabuf, &import->handle);
+	} else {
+		err = v4l2_queue_raw(&import->queue, 0, dmabuf);
+	}
+	import->error = err < 0 ? -err : 0;
+	return err < 0 ? err : 0;
+}
+
+void import_drop(struct import *import)
+{
+	if (address_is(import->address, "refdev")) {
+		refdev_detach(import->device, import->handle);
+		import->handle = 0;
+	} else if (import->device >= 0) {
+		gem_close(import->device, import->handle);
+		import->handle = 0;
+	} else {
+		v4l2_request(&import->queue, V4L2_MEMORY_DMABUF, 0);
+		v4l2_request(&import->queue, V4L2_MEMORY_DMABUF, CAPTURE_BUFFERS);
+	}
+}
+
+void import_close(struct import *import)
+{
+	if (import->device >= 0)
+		close(import->device);
+	else
+		v4l2_close(&import->queue);
+	import->device = -1;
+}
+
+static uint32_t control_named(int fd, const char *name)
+{
+	struct v4l2_query_ext_ctrl query = { .id = V4L2_CTRL_FLAG_NEXT_CTRL };
+
+	while (ioctl(fd, VIDIOC_QUERY_EXT_CTRL, &query) == 0) {
+		if (!strcmp(query.name, name))
+			return query.id;
+		query.id |= V4L2_CTRL_FLAG_NEXT_CTRL;
+	}
+	return 0;
+}
+
+void capture_still(struct v4l2_queue *capture)
+{
+	struct v4l2_streamparm rate = { .type = capture->type };
+	struct v4l2_control control = {
+		.id = control_named(capture->fd, "OSD Text Mode"),
+		.value = 2,	/* none: vivid's text holds time and sequence */
+	};
+
+	if (control.id && ioctl(capture->fd, VIDIOC_S_CTRL, &control) < 0)
+		fail("VIDIOC_S_CTRL 'OSD Text Mode': %s", errname(errno));
+	/*
+	 * The first frame comes at once, and only the first is taken. A short wait for the next one
+	 * has its price: vivid_thread_vid_cap() may compute a negative one on a loaded machine, and
+	 * schedule_timeout() complains.
+	 */
+	rate.parm.capture.timeperframe.numerator = 1;
+	rate.parm.capture.timeperframe.denominator = 1;
+	ioctl(capture->fd, VIDIOC_S_PARM, &rate);	/* the driver may choose the nearest */
+}
+
+void capture_reference(struct v4l2_queue *capture, void *frame)
+{
+	uint32_t memory = capture->memory, count = capture->count, index = 0, bytes = 0;
+	void *map;
+	int err;
+
+	v4l2_request(capture, memory, 0);
+	v4l2_request(capture, V4L2_MEMORY_MMAP, CAPTURE_BUFFERS);
+	map = queue_view(capture, capture->size);
+	v4l2_queue(capture, 0, -1);
+	v4l2_stream(capture, true);
+	err = v4l2_dequeue_raw(capture, FRAME_WAIT_MS, &index, &bytes);
+	if (err < 0)
+		fail("no frame into the device's own buffer: %s", errname(err));
+	if (index || bytes != capture->size)
+		fail("own buffer %u holds %u bytes, expected buffer 0 with %zu", index, bytes,
+		     capture->size);
+	memcpy(frame, map, capture->size);
+	v4l2_stream(capture, false);
+	munmap(map, capture->size);
+	v4l2_request(capture, V4L2_MEMORY_MMAP, 0);
+	v4l2_request(capture, memory, count);
+}
+
+void capture_carries(struct import *import, struct buffer *buffer, const void *reference,
+		     uint32_t seed)
+{
+	size_t frame = import->queue.size, at = 0;
+	uint32_t index = 0, bytes = 0;
+	uint8_t *expected = malloc(buffer->size);
+	const uint8_t *seen;
+	int err;
+
+	if (!expected)
+		broken("no memory for a frame to compare with");
+	pattern_fill(expected, buffer->size, seed);
+	if (!memcmp(expected, reference, frame))
+		broken("the reference frame equals the pattern, so equality proves nothing");
+	memcpy(expected, reference, frame);
+
+	v4l2_stream(&import->queue, true);
+	err = v4l2_dequeue_raw(&import->queue, FRAME_WAIT_MS, &index, &bytes);
+	if (err < 0)
+		fail("no frame into the imported buffer: %s", errname(err));
+	if (bytes != frame)
+		fail("the frame has %u bytes, expected %zu", bytes, frame);
+	v4l2_stream(&import->queue, false);
+
+	seen = buffer_begin(buffer, DMA_BUF_SYNC_READ);
+	while (at < buffer->size && seen[at] == expected[at])
+		at++;
+	if (at < buffer->size)
+		fail("byte %zu of %zu is 0x%02x in the exporter's view, expected 0x%02x (%s)", at,
+		     buffer->size, seen[at], expected[at],
+		     at < frame ? "the device's frame" : "behind the frame, as it was before");
+	buffer_end(buffer, DMA_BUF_SYNC_READ);
+	free(expected);
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return (left > right) - (left < right);
+}
+
+void sort_u64(uint64_t *values, size_t count)
+{
+	qsort(values, count, sizeof(*values), compare_u64);
+}
+
+uint64_t percentile(const uint64_t *sorted, size_t count, unsigned int per_mille)
+{
+	size_t rank = (count * per_mille + 999) / 1000;
+
+	return sorted[rank ? rank - 1 : 0];
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/* Exporters that user space drives itself: udmabuf on a memfd, and the heaps. */
+#define FARM_HELPERS
+#include "calls.h"
+
+#include <fcntl.h>
+#include <linux/dma-heap.h>
+#include <linux/udmabuf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE_BYTES ((size_t)sysconf(_SC_PAGESIZE))
+
+/* --- memfd and udmabuf ----------------------------------------------------------------------------- */
+
+int memfd_raw(size_t size, unsigned int seals)
+{
+	int fd = memfd_create("farm", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) < 0)
+		err = -errno;
+	/* Pages must be there: an exporter must not meet holes, nor a test measure their filling. */
+	if (!err && size && fallocate(fd, 0, 0, (off_t)size) < 0)
+		err = -errno;
+	if (!err && seals && fcntl(fd, F_ADD_SEALS, seals) < 0)
+		err = -errno;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int memfd(size_t size, unsigned int seals)
+{
+	int fd = memfd_raw(size, seals);
+
+	must(fd, "memfd_create");
+	return fd;
+}
+
+static int udmabuf_device(void)
+{
+	int fd = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int udmabuf_from_memfd_raw(int memfd, uint64_t offset, uint64_t size)
+{
+	struct udmabuf_create create = {
+		.memfd = (uint32_t)memfd, .flags = UDMABUF_FLAGS_CLOEXEC, .offset = offset, .size = size,
+	};
+	int device = udmabuf_device(), ret;
+
+	if (device < 0)
+		return device;
+	ret = command(device, UDMABUF_CREATE, &create);
+	close(device);
+	return ret;
+}
+
+int udmabuf_from_memfd(int memfd, uint64_t offset, uint64_t size)
+{
+	int fd = udmabuf_from_memfd_raw(memfd, offset, size);
+
+	must(fd, "UDMABUF_CREATE");
+	return fd;
+}
+
+void udmabuf_from_memfd_errno(int memfd, uint64_t offset, uint64_t size, int err)
+{
+	must_refuse(udmabuf_from_memfd_raw(memfd, offset, size), err, "UDMABUF_CREATE");
+}
+
+int udmabuf_create_raw(size_t size)
+{
+	int memory = memfd_raw(size, F_SEAL_SHRINK), fd;
+
+	if (memory < 0)
+		return memory;
+	fd = udmabuf_from_memfd_raw(memory, 0, size);
+	close(memory);
+	return fd;
+}
+
+int udmabuf_create(size_t size)
+{
+	int fd = udmabuf_create_raw(size);
+
+	must(fd, "UDMABUF_CREATE");
+	return fd;
+}
+
+void udmabuf_create_errno(size_t size, int err)
+{
+	must_refuse(udmabuf_create_raw(size), err, "UDMABUF_CREATE");
+}
+
+struct page {
+	uint64_t frame;
+	uint64_t index;
+};
+
+static int by_frame_descending(const void *a, const void *b)
+{
+	const struct page *one = a, *other = b;
+
+	return one->frame < other->frame ? 1 : one->frame > other->frame ? -1 : 0;
+}
+
+/* Fills in each page's frame number from /proc/self/pagemap; -EPERM where it is hidden. */
+static int find_frames(int memory, struct page *pages, size_t count)
+{
+	size_t page_size = PAGE_BYTES, bytes = count * sizeof(uint64_t);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t *entries = malloc(bytes);
+	void *map = mmap(NULL, count * page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+			 memory, 0);
+	int err = 0;
+
+	if (pagemap < 0 || !entries || map == MAP_FAILED)
+		err = -errno;
+	if (!err && pread(pagemap, entries, bytes, (off_t)((uintptr_t)map / page_size * 8)) !=
+			    (ssize_t)bytes)
+		err = -EIO;
+	for (size_t i = 0; !err && i < count; i++) {
+		pages[i].index = i;
+		pages[i].frame = entries[i] & ((1ull << 55) - 1);
+		if (!pages[i].frame)
+			err = -EPERM;
+	}
+	if (map != MAP_FAILED)
+		munmap(map, count * page_size);
+	free(entries);
+	if (pagemap >= 0)
+		close(pagemap);
+	return err;
+}
+
+/* UDMABUF_CREATE_LIST with one entry a page, in the order of `pages`. */
+static int create_from_pages(int memory, const struct page *pages, size_t count)
+{
+	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + count * sizeof(list->list[0]));
+	int device = udmabuf_device(), ret = device;
+
+	if (!list)
+		ret = -ENOMEM;
+	if (ret >= 0) {
+		list->flags = UDMABUF_FLAGS_CLOEXEC;
+		list->count = (uint32_t)count;
+		for (size_t i = 0; i < count; i++) {
+			list->list[i].memfd = (uint32_t)memory;
+			list->list[i].offset = pages[i].index * PAGE_BYTES;
+			list->list[i].size = PAGE_BYTES;
+		}
+		ret = command(device, UDMABUF_CREATE_LIST, list);
+	}
+	if (device >= 0)
+		close(device);
+	free(list);
+	return ret;
+}
+
+int udmabuf_scattered_raw(size_t size)
+{
+	size_t count = size / PAGE_BYTES;
+	struct page *pages;
+	int memory, pin, ret;
+
+	if (!count || size % PAGE_BYTES)
+		return -EINVAL;
+	memory = memfd_raw(size, F_SEAL_SHRINK);
+	if (memory < 0)
+		return memory;
+	/* Pinning moves pages out of CMA (memfd_pin_folios), so they are pinned before they are sorted. */
+	pin = udmabuf_from_memfd_raw(memory, 0, size);
+	pages = calloc(count, sizeof(*pages));
+	ret = pin < 0 ? pin : pages ? find_frames(memory, pages, count) : -ENOMEM;
+	if (!ret) {
+		qsort(pages, count, sizeof(*pages), by_frame_descending);
+		ret = create_from_pages(memory, pages, count);
+	}
+	free(pages);
+	if (pin >= 0)
+		close(pin);
+	close(memory);
+	return ret;
+}
+
+int udmabuf_scattered(size_t size)
+{
+	int fd = udmabuf_scattered_raw(size);
+
+	must(fd, "UDMABUF_CREATE_LIST");
+	return fd;
+}
+
+/* --- heaps ----------------------------------------------------------------------------------------- */
+
+int heap_alloc_raw(const char *name, size_t size)
+{
+	struct dma_heap_allocation_data data = { .len = size, .fd_flags = O_RDWR | O_CLOEXEC };
+	char path[96];
+	int heap, ret;
+
+	snprintf(path, sizeof(path), "/dev/dma_heap/%.64s", name);
+	heap = open(path, O_RDONLY | O_CLOEXEC);
+	if (heap < 0)
+		return -errno;
+	ret = command(heap, DMA_HEAP_IOCTL_ALLOC, &data);
+	close(heap);
+	return ret < 0 ? ret : (int)data.fd;
+}
+
+int heap_alloc(const char *name, size_t size)
+{
+	int fd = heap_alloc_raw(name, size);
+
+	must(fd, "DMA_HEAP_IOCTL_ALLOC");
+	return fd;
+}
+
+void heap_alloc_errno(const char *name, size_t size, int err)
+{
+	must_refuse(heap_alloc_raw(name, size), err, "DMA_HEAP_IOCTL_ALLOC");
+}

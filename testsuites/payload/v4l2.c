@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/* V4L2: devices by bus_info, one queue of them. */
+#define FARM_HELPERS
+#include "calls.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NODES 64
+
+static bool is_output(uint32_t type)
+{
+	return type == V4L2_BUF_TYPE_VIDEO_OUTPUT || type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
+}
+
+static bool is_planar(uint32_t type)
+{
+	return type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE ||
+	       type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
+}
+
+/* --- opening --------------------------------------------------------------------------------------- */
+
+/* The buffer type by which this node does capture or output, 0 if it does not. */
+static uint32_t type_of(uint32_t caps, bool output)
+{
+	if (output) {
+		if (caps & (V4L2_CAP_VIDEO_OUTPUT | V4L2_CAP_VIDEO_M2M))
+			return V4L2_BUF_TYPE_VIDEO_OUTPUT;
+		if (caps & (V4L2_CAP_VIDEO_OUTPUT_MPLANE | V4L2_CAP_VIDEO_M2M_MPLANE))
+			return V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
+		return 0;
+	}
+	if (caps & (V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_VIDEO_M2M))
+		return V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	if (caps & (V4L2_CAP_VIDEO_CAPTURE_MPLANE | V4L2_CAP_VIDEO_M2M_MPLANE))
+		return V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+	return 0;
+}
+
+int v4l2_open_raw(const char *address, uint32_t type, struct v4l2_queue *queue)
+{
+	char bus[sizeof(((struct v4l2_capability *)0)->bus_info)];
+
+	*queue = (struct v4l2_queue){ .fd = -1, .type = type };
+	if (strncmp(address, "v4l2:", 5) || !address[5])
+		return -EINVAL;
+	snprintf(bus, sizeof(bus), "platform:%s", address + 5);
+	for (unsigned int node = 0; node < NODES; node++) {
+		struct v4l2_capability caps = { 0 };
+		char path[32];
+		int fd;
+
+		snprintf(path, sizeof(path), "/dev/video%u", node);
+		fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+		if (fd < 0)
+			continue;
+		if (!command(fd, VIDIOC_QUERYCAP, &caps) &&
+		    (!strcmp((const char *)caps.bus_info, bus) ||
+		     !strcmp((const char *)caps.bus_info, address + 5))) {
+			uint32_t has = caps.capabilities & V4L2_CAP_DEVICE_CAPS ? caps.device_caps :
+										 caps.capabilities;
+
+			queue->type = type_of(has, is_output(type));
+			if (queue->type) {
+				queue->fd = fd;
+				return 0;
+			}
+		}
+		close(fd);
+	}
+	queue->type = type;
+	return -ENODEV;
+}
+
+struct v4l2_queue v4l2_open(const char *address, uint32_t type)
+{
+	struct v4l2_queue queue;
+	int err = v4l2_open_raw(address, type, &queue);
+
+	if (err == -EINVAL)
+		broken("'%s' is not v4l2:BUS_INFO", address);
+	if (err)
+		fail("no V4L2 %s device at '%s'", is_output(type) ? "output" : "capture", address);
+	return queue;
+}
+
+void v4l2_close(struct v4l2_queue *queue)
+{
+	if (queue->fd >= 0)
+		close(queue->fd);
+	queue->fd = -1;
+}
+
+/* --- format and buffers ---------------------------------------------------------------------------- */
+
+int v4l2_format_raw(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc)
+{
+	struct v4l2_format format = { .type = queue->type };
+	int err;
+
+	if (is_planar(queue->type)) {
+		format.fmt.pix_mp.width = width;
+		format.fmt.pix_mp.height = height;
+		format.fmt.pix_mp.pixelformat = fourcc;
+		format.fmt.pix_mp.num_planes = 1;
+	} else {
+		format.fmt.pix.width = width;
+		format.fmt.pix.height = height;
+		format.fmt.pix.pixelformat = fourcc;
+	}
+	err = command(queue->fd, VIDIOC_S_FMT, &format);
+	if (err)
+		return err;
+	if (is_planar(queue->type)) {
+		const struct v4l2_pix_format_mplane *got = &format.fmt.pix_mp;
+
+		if (got->num_planes != 1)
+			return -ENOTSUP;
+		queue->width = got->width;
+		queue->height = got->height;
+		queue->fourcc = got->pixelformat;
+		queue->stride = got->plane_fmt[0].bytesperline;
+		queue->size = got->plane_fmt[0].sizeimage;
+	} else {
+		queue->width = format.fmt.pix.width;
+		queue->height = format.fmt.pix.height;
+		queue->fourcc = format.fmt.pix.pixelformat;
+		queue->stride = format.fmt.pix.bytesperline;
+		queue->size = format.fmt.pix.sizeimage;
+	}
+	return 0;
+}
+
+void v4l2_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc)
+{
+	must(v4l2_format_raw(queue, width, height, fourcc), "VIDIOC_S_FMT");
+}
+
+int v4l2_request_raw(struct v4l2_queue *queue, uint32_t memory, uint32_t count)
+{
+	struct v4l2_requestbuffers request = {
+		.type = queue->type, .memory = memory, .count = count,
+	};
+	int err = command(queue->fd, VIDIOC_REQBUFS, &request);
+
+	if (err)
+		return err;
+	queue->memory = memory;
+	queue->count = request.count;
+	return 0;
+}
+
+void v4l2_request(struct v4l2_queue *queue, uint32_t memory, uint32_t count)
+{
+	must(v4l2_request_raw(queue, memory, count), "VIDIOC_REQBUFS");
+}
+
+int v4l2_export_raw(struct v4l2_queue *queue, uint32_t index)
+{
+	struct v4l2_exportbuffer data = {
+		.type = queue->type, .index = index, .flags = O_RDWR | O_CLOEXEC,
+	};
+	int err = command(queue->fd, VIDIOC_EXPBUF, &data);
+
+	return err ? err : data.fd;
+}
+
+int v4l2_export(struct v4l2_queue *queue, uint32_t index)
+{
+	int dmabuf = v4l2_export_raw(queue, index);
+
+	must(dmabuf, "VIDIOC_EXPBUF");
+	return dmabuf;
+}
+
+/* --- queueing -------------------------------------------------------------------------------------- */
+
+/* Describes buffer `index`; the plane must live as long as the buffer. */
+static struct v4l2_buffer describe(const struct v4l2_queue *queue, uint32_t index, int dmabuf,
+				   struct v4l2_plane *plane)
+{
+	struct v4l2_buffer buffer = {
+		.type = queue->type, .memory = queue->memory, .index = index,
+		.field = V4L2_FIELD_NONE,
+	};
+	uint32_t used = is_output(queue->type) ? (uint32_t)queue->size : 0;
+	bool shared = queue->memory == V4L2_MEMORY_DMABUF;
+
+	*plane = (struct v4l2_plane){ 0 };
+	if (is_planar(queue->type)) {
+		plane->bytesused = used;
+		if (shared)
+			plane->m.fd = dmabuf;
+		buffer.m.planes = plane;
+		buffer.length = 1;
+	} else {
+		buffer.bytesused = used;
+		if (shared)
+			buffer.m.fd = dmabuf;
+	}
+	return buffer;
+}
+
+int v4l2_prepare_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf)
+{
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = describe(queue, index, dmabuf, &plane);
+
+	return command(queue->fd, VIDIOC_PREPARE_BUF, &buffer);
+}
+
+void v4l2_prepare(struct v4l2_queue *queue, uint32_t index, int dmabuf)
+{
+	must(v4l2_prepare_raw(queue, index, dmabuf), "VIDIOC_PREPARE_BUF");
+}
+
+void v4l2_prepare_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, int err)
+{
+	must_refuse(v4l2_prepare_raw(queue, index, dmabuf), err, "VIDIOC_PREPARE_BUF");
+}
+
+int v4l2_queue_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf)
+{
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = describe(queue, index, dmabuf, &plane);
+
+	return command(queue->fd, VIDIOC_QBUF, &buffer);
+}
+
+void v4l2_queue(struct v4l2_queue *queue, uint32_t index, int dmabuf)
+{
+	must(v4l2_queue_raw(queue, index, dmabuf), "VIDIOC_QBUF");
+}
+
+void v4l2_queue_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, int err)
+{
+	must_refuse(v4l2_queue_raw(queue, index, dmabuf), err, "VIDIOC_QBUF");
+}
+
+int v4l2_dequeue_raw(struct v4l2_queue *queue, int timeout_ms, uint32_t *index, uint32_t *bytes)
+{
+	short event = is_output(queue->type) ? POLLOUT : POLLIN;
+	int ready = poll_raw(queue->fd, event, timeout_ms), err;
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = describe(queue, 0, -1, &plane);
+
+	if (ready <= 0)
+		return ready ? ready : -ETIMEDOUT;
+	err = command(queue->fd, VIDIOC_DQBUF, &buffer);
+	if (err)
+		return err;
+	*index = buffer.index;
+	if (bytes)
+		*bytes = is_planar(queue->type) ? plane.bytesused : buffer.bytesused;
+	return buffer.flags & V4L2_BUF_FLAG_ERROR ? -EIO : 0;
+}
+
+uint32_t v4l2_dequeue(struct v4l2_queue *queue, int timeout_ms)
+{
+	uint32_t index;
+
+	must(v4l2_dequeue_raw(queue, timeout_ms, &index, NULL), "VIDIOC_DQBUF");
+	return index;
+}
+
+int v4l2_stream_raw(struct v4l2_queue *queue, bool on)
+{
+	int type = (int)queue->type;
+
+	return command(queue->fd, on ? VIDIOC_STREAMON : VIDIOC_STREAMOFF, &type);
+}
+
+void v4l2_stream(struct v4l2_queue *queue, bool on)
+{
+	must(v4l2_stream_raw(queue, on), on ? "VIDIOC_STREAMON" : "VIDIOC_STREAMOFF");
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* V4L2: devices by bus_info, one queue (capture or output, single- or one-plane multi-planar). */
+#ifndef FARM_V4L2_H
+#define FARM_V4L2_H
+
+#include <linux/videodev2.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct v4l2_queue {
+	int fd;
+	uint32_t type;		/* V4L2_BUF_TYPE_… */
+	uint32_t memory;	/* V4L2_MEMORY_… of the last v4l2_request() */
+	uint32_t count;		/* buffers that it granted */
+	uint32_t width, height, fourcc, stride;
+	size_t size;		/* sizeimage of the format */
+};
+
+/*
+ * Opens "v4l2:<bus_info without platform:>" for capture or output (V4L2_BUF_TYPE_VIDEO_CAPTURE or
+ * _OUTPUT; a device that is only multi-planar gets the _MPLANE type): the first /dev/video* with
+ * that bus_info and capability. -ENODEV: none.
+ */
+int v4l2_open_raw(const char *address, uint32_t type, struct v4l2_queue *queue);
+struct v4l2_queue v4l2_open(const char *address, uint32_t type);
+void v4l2_close(struct v4l2_queue *queue);
+
+/* VIDIOC_S_FMT; the driver may adjust: what it chose is in the queue. */
+int v4l2_format_raw(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc);
+void v4l2_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc);
+
+/* VIDIOC_REQBUFS with V4L2_MEMORY_MMAP or _DMABUF; count 0 frees. */
+int v4l2_request_raw(struct v4l2_queue *queue, uint32_t memory, uint32_t count);
+void v4l2_request(struct v4l2_queue *queue, uint32_t memory, uint32_t count);
+
+/* VIDIOC_EXPBUF of an MMAP buffer: the dma-buf. */
+int v4l2_export_raw(struct v4l2_queue *queue, uint32_t index);
+int v4l2_export(struct v4l2_queue *queue, uint32_t index);
+
+/* VIDIOC_PREPARE_BUF and VIDIOC_QBUF; dmabuf is ignored for MMAP; an output buffer is queued full. */
+int v4l2_prepare_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf);
+void v4l2_prepare(struct v4l2_queue *queue, uint32_t index, int dmabuf);
+void v4l2_prepare_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, int err);
+int v4l2_queue_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf);
+void v4l2_queue(struct v4l2_queue *queue, uint32_t index, int dmabuf);
+void v4l2_queue_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, int err);
+
+/* VIDIOC_DQBUF within the time: the buffer; -ETIMEDOUT; a buffer flagged as broken is -EIO. */
+int v4l2_dequeue_raw(struct v4l2_queue *queue, int timeout_ms, uint32_t *index, uint32_t *bytes);
+uint32_t v4l2_dequeue(struct v4l2_queue *queue, int timeout_ms);
+
+int v4l2_stream_raw(struct v4l2_queue *queue, bool on);
+void v4l2_stream(struct v4l2_queue *queue, bool on);
+
+#ifndef FARM_HELPERS
+#define v4l2_open(...) FARM_AT(v4l2_open(__VA_ARGS__))
+#define v4l2_format(...) FARM_AT(v4l2_format(__VA_ARGS__))
+#define v4l2_request(...) FARM_AT(v4l2_request(__VA_ARGS__))
+#define v4l2_export(...) FARM_AT(v4l2_export(__VA_ARGS__))
+#define v4l2_prepare(...) FARM_AT(v4l2_prepare(__VA_ARGS__))
+#define v4l2_prepare_errno(...) FARM_AT(v4l2_prepare_errno(__VA_ARGS__))
+#define v4l2_queue(...) FARM_AT(v4l2_queue(__VA_ARGS__))
+#define v4l2_queue_errno(...) FARM_AT(v4l2_queue_errno(__VA_ARGS__))
+#define v4l2_dequeue(...) FARM_AT(v4l2_dequeue(__VA_ARGS__))
+#define v4l2_stream(...) FARM_AT(v4l2_stream(__VA_ARGS__))
+#endif
+
+#endif
