@@ -1,0 +1,65 @@
+"""CPU access: importers without DMA, and what a dma-buf's own file operations refuse."""
+
+import pytest
+
+from farm.pytest_plugin.api import CaseResult, Device
+
+
+def no_frame_size_of_its_own(device: Device) -> bool:
+    """An exporter that makes a buffer of any size; a video device's is as large as its frame."""
+    return device.exports and device.kind != "v4l2"
+
+
+def assert_nothing_mapped(result: CaseResult, phase: str) -> None:
+    """Neither attached nor mapped for DMA."""
+    for counter in ("dma_buf_attach", "dma_map_sg"):
+        assert result.counter(counter, phase=phase) == 0, f"{counter} during {phase}"
+
+
+@pytest.mark.requirement("CPU-1")
+@pytest.mark.case("cpu_import", "map_control")
+@pytest.mark.over(exporter="exporter", importer="v4l2 importer cpu_only")
+def test_cpu_importer_maps_nothing(board, exporter, importer, expect, mapping_control):
+    """An importer that writes with the CPU needs no attachment and no map for the right content."""
+    expect.sharing(exporter, importer)
+    result = board.run("cpu_import", exporter=exporter, importer=importer)
+    for phase in ("import", "frame"):
+        assert_nothing_mapped(result, phase)
+    mapping_control()
+
+
+@pytest.mark.requirement("CPU-1")
+@pytest.mark.case("cpu_read", "map_control")
+@pytest.mark.over(exporter=no_frame_size_of_its_own, importer="v4l2 importer cpu_only")
+def test_cpu_importer_reads_what_was_written(board, exporter, importer, expect, mapping_control):
+    """An output that reads with the CPU sees every page of the buffer, and maps nothing for it."""
+    expect.sharing(exporter, importer)
+    result = board.run("cpu_read", exporter=exporter, importer=importer)
+    for phase in ("import", "frames"):
+        assert_nothing_mapped(result, phase)
+    mapping_control()
+
+
+@pytest.mark.requirement("CPU-3")
+@pytest.mark.case("sync_flags")
+@pytest.mark.over(exporter="exporter")
+def test_sync_refuses_flags_that_mean_nothing(board, exporter):
+    """Flags without an access or with unknown bits are EINVAL, so that bits can get a meaning."""
+    board.run("sync_flags", exporter=exporter)
+
+
+@pytest.mark.requirement("CPU-3")
+@pytest.mark.case("sync_end_first")
+@pytest.mark.over(exporter="udmabuf exporter")
+def test_end_without_start_is_refused(board, exporter):
+    """udmabuf maps for the CPU at the first START; an END before it has nothing to give back."""
+    board.run("sync_end_first", exporter=exporter, errno="EINVAL")
+
+
+@pytest.mark.requirement("CPU-7")
+@pytest.mark.case("seek_size")
+@pytest.mark.over(exporter="exporter")
+@pytest.mark.parametrize("size", [4096, 1 << 20])
+def test_size_is_found_by_seeking(board, exporter, size):
+    """lseek to the end is how a program that was handed a dma-buf learns its size."""
+    board.run("seek_size", exporter=exporter, size=size)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#include "farm.h"
+#include "buffer.h"
+#include "refdevice.h"
+
+#include <unistd.h>
+
+#define FRAME_BYTES 64u
+
+CASE(device_frames, "A device reads a buffer frame by frame, mapped for each frame or once for all",
+     .timeout_ms = 30000,
+     .params = "importer=refdev exporter=heap:system mode=per-use frames=20 size=1048576 seed=23")
+{
+	uint32_t flags = param_is("mode", "cached") ? REFDEV_CACHED : 0;
+	uint64_t frames = param_u64("frames"), begin, spent = 0;
+	uint32_t seed = (uint32_t)param_u64("seed"), id;
+	struct refdev_counters before, after;
+	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
+	int device = refdev_open(param_str("importer"));
+
+	if (!flags && !param_is("mode", "per-use"))
+		broken("mode is '%s', expected per-use or cached", param_str("mode"));
+	buffer_fill(&buffer, seed);
+
+	window_begin();
+	id = refdev_attach(device, buffer.fd, flags);
+	window_end("attach");
+
+	before = refdev_counters(device);
+	window_begin();
+	for (uint64_t i = 0; i < frames; i++) {
+		begin = now_ns();
+		refdev_start(device, id, 0, i * FRAME_BYTES, FRAME_BYTES);
+		spent += now_ns() - begin;
+		refdev_wait(device, id);
+	}
+	window_end("frames");
+	after = refdev_counters(device);
+	sample("start_time", (double)spent / (double)frames, "ns", "frames");
+	info("device_maps", "%llu", (unsigned long long)(after.maps - before.maps));
+	info("device_unmaps", "%llu", (unsigned long long)(after.unmaps - before.unmaps));
+	info("device_transfers", "%llu", (unsigned long long)(after.transfers - before.transfers));
+
+	window_begin();
+	refdev_detach(device, id);
+	window_end("detach");
+	after = refdev_counters(device);
+	check(after.maps == after.unmaps && after.attaches == after.detaches,
+	      "after detach: %llu maps, %llu unmaps, %llu attaches, %llu detaches",
+	      (unsigned long long)after.maps, (unsigned long long)after.unmaps,
+	      (unsigned long long)after.attaches, (unsigned long long)after.detaches);
+	check(buffer_mismatch(&buffer, seed) < 0, "a device that only reads changed the content");
+
+	close(device);
+	buffer_close(&buffer);
+}

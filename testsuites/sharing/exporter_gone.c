@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "farm.h"
+#include "buffer.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct exporter {
+	int socket;
+	const char *address;
+	size_t size;
+	uint32_t seed;
+};
+
+static void send_buffer(int socket, int fd, size_t size)
+{
+	union { char room[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control = { 0 };
+	struct iovec data = { .iov_base = &size, .iov_len = sizeof(size) };
+	struct msghdr message = {
+		.msg_iov = &data, .msg_iovlen = 1,
+		.msg_control = control.room, .msg_controllen = sizeof(control.room),
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	if (sendmsg(socket, &message, 0) < 0)
+		broken("sendmsg of the dma-buf: %s", errname(errno));
+}
+
+static int receive_buffer(int socket, size_t *size)
+{
+	union { char room[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control = { 0 };
+	struct iovec data = { .iov_base = size, .iov_len = sizeof(*size) };
+	struct msghdr message = {
+		.msg_iov = &data, .msg_iovlen = 1,
+		.msg_control = control.room, .msg_controllen = sizeof(control.room),
+	};
+	ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *header;
+	int fd;
+
+	if (got < 0)
+		broken("recvmsg of the dma-buf: %s", errname(errno));
+	header = CMSG_FIRSTHDR(&message);
+	if (got != sizeof(*size) || !header || header->cmsg_type != SCM_RIGHTS)
+		fail("the exporting process ended without sending its buffer");
+	memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+	return fd;
+}
+
+static void export_and_wait(void *arg)
+{
+	struct exporter *exporter = arg;
+	struct buffer buffer = buffer_open(exporter->address, exporter->size);
+
+	buffer_fill(&buffer, exporter->seed);
+	send_buffer(exporter->socket, buffer.fd, buffer.size);
+	for (;;)
+		pause();	/* until SIGKILL: nothing here is closed in order */
+}
+
+/* The dma-buf of an exporter that is in another process, where that can be killed. */
+static int export_elsewhere(struct exporter *exporter, pid_t *pid, size_t *size)
+{
+	int pair[2], fd;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		broken("socketpair: %s", errname(errno));
+	exporter->socket = pair[1];
+	*pid = spawn(export_and_wait, exporter);
+	close(pair[1]);
+	fd = receive_buffer(pair[0], size);
+	close(pair[0]);
+	return fd;
+}
+
+static void same_bufinfo(struct bufinfo seen, struct bufinfo expected, const char *when)
+{
+	check(seen.objects == expected.objects && seen.bytes == expected.bytes &&
+	      seen.attachments == expected.attachments,
+	      "%s bufinfo has %lu objects, %llu bytes, %lu attachments; expected %lu, %llu, %lu",
+	      when, seen.objects, seen.bytes, seen.attachments, expected.objects, expected.bytes,
+	      expected.attachments);
+}
+
+CASE(exporter_gone, "The importer keeps the content after the exporter closed, or was killed",
+     .params = "exporter= importer= how=close size=1048576 seed=5")
+{
+	struct exporter exporter = {
+		.address = param_str("exporter"),
+		.size = param_u64("size"),
+		.seed = (uint32_t)param_u64("seed"),
+	};
+	bool killed = param_is("how", "kill");
+	struct import import = import_open(param_str("importer"));
+	struct bufinfo baseline = bufinfo(), held;
+	struct buffer buffer;
+	size_t size = 0;
+	pid_t pid = -1;
+	int fd;
+
+	check(killed || param_is("how", "close"), "how is '%s', not close or kill",
+	      param_str("how"));
+	if (killed) {
+		fd = export_elsewhere(&exporter, &pid, &size);
+	} else {
+		buffer = buffer_open(exporter.address, exporter.size);
+		buffer_fill(&buffer, exporter.seed);
+		size = buffer.size;
+		fd = buffer.fd;
+	}
+	import.handle = prime_import(import.device, fd);
+	if (killed) {
+		close(fd);
+		kill_and_reap(pid);
+	} else {
+		buffer_close(&buffer);
+	}
+
+	/* Nothing but the importer's handle holds it now, and holds it indeed. */
+	held = bufinfo();
+	check(held.objects == baseline.objects + 1 && held.bytes == baseline.bytes + size,
+	      "while the importer holds %zu bytes, bufinfo went from %lu objects, %llu bytes to "
+	      "%lu, %llu", size, baseline.objects, baseline.bytes, held.objects, held.bytes);
+	info("attachments", "%lu", held.attachments - baseline.attachments);
+
+	fd = prime_export(import.device, import.handle);
+	dmabuf_verify(fd, size, exporter.seed);
+	dmabuf_fill(fd, size, exporter.seed + 1);
+	dmabuf_verify(fd, size, exporter.seed + 1);
+	close(fd);
+
+	import_drop(&import);
+	same_bufinfo(bufinfo(), baseline, "after the importer closed its handle,");
+	import_close(&import);
+}

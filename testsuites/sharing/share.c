@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+#include "farm.h"
+#include "buffer.h"
+#include "refdevice.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/*
+ * The importer's own mapping of the handle where it grants one (its own buffer come back), else the
+ * dma-buf that it hands out again: drm_gem_dumb_map_offset() refuses imported objects.
+ */
+static void drm_carries(struct import *import, struct buffer *buffer, uint32_t seed)
+{
+	void *map = NULL;
+	int again = -1;
+
+	if (dumb_map_raw(import->device, import->handle, buffer->size, &map) == 0) {
+		info("content", "importer's dumb map");
+		pattern_verify(map, buffer->size, seed);
+		pattern_fill(map, buffer->size, seed + 1);
+		munmap(map, buffer->size);
+	} else {
+		info("content", "mmap of the importer's re-export");
+		again = prime_export(import->device, import->handle);
+		check(same_file(again, buffer->fd),
+		      "the importer's handle is exported as another dma-buf than it was made from");
+		dmabuf_verify(again, buffer->size, seed);
+		dmabuf_fill(again, buffer->size, seed + 1);
+		close(again);
+	}
+	check(buffer_mismatch(buffer, seed + 1) < 0,
+	      "what was written through the importer is not in the exporter's view at byte %lld",
+	      (long long)buffer_mismatch(buffer, seed + 1));
+}
+
+/* The device copies the first page to the second: content in, content out, by DMA. */
+static void device_carries(struct import *import, struct buffer *buffer, uint32_t seed)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint32_t length = REFDEV_MEMORY;
+	uint8_t *expected = malloc(buffer->size);
+	const uint8_t *seen;
+	size_t at = 0;
+
+	if (!expected)
+		broken("no memory for a buffer to compare with");
+	pattern_fill(expected, buffer->size, seed);
+	memcpy(expected + page, expected, length);
+	refdev_copy(import->device, import->handle, 0, page, length);
+
+	seen = buffer_begin(buffer, DMA_BUF_SYNC_READ);
+	while (at < buffer->size && seen[at] == expected[at])
+		at++;
+	check(at == buffer->size, "byte %zu of %zu is 0x%02x in the exporter's view, expected 0x%02x",
+	      at, buffer->size, seen[at], expected[at]);
+	buffer_end(buffer, DMA_BUF_SYNC_READ);
+	info("content", "read and written by the device's DMA");
+	free(expected);
+}
+
+CASE(share, "A pair of exporter and importer carries the content, or refuses and leaves it intact",
+     .timeout_ms = 10000, .params = "exporter= importer= size=1048576 seed=7")
+{
+	uint32_t seed = (uint32_t)param_u64("seed");
+	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
+	struct import import = import_open(param_str("importer"));
+	bool drm = address_is(import.address, "drm"), v4l2 = address_is(import.address, "v4l2");
+	void *reference = NULL;
+	uint64_t begin, end;
+	int err;
+
+	if (v4l2) {
+		reference = malloc(import.queue.size);
+		if (!reference)
+			broken("no memory for a reference frame");
+		capture_still(&import.queue);
+		capture_reference(&import.queue, reference);
+	}
+	buffer_fill(&buffer, seed);
+
+	window_begin();
+	begin = now_ns();
+	err = import_try(&import, buffer.fd);
+	end = now_ns();
+	window_end("import");
+	sample("import_time", (double)(end - begin), "ns", err ? "refused" : "shared");
+
+	info("outcome", "%s", err ? "refused" : "shared");
+	info("errno", "%s", errname(err));
+	info("size", "%zu", buffer.size);
+	if (err)
+		check(buffer_mismatch(&buffer, seed) < 0, "the refused import changed the content");
+	else if (drm)
+		drm_carries(&import, &buffer, seed);
+	else if (v4l2)
+		capture_carries(&import, &buffer, reference, seed);
+	else
+		device_carries(&import, &buffer, seed);
+	if (!err && v4l2)
+		info("content", "frame written by the device, read by the exporter");
+
+	if (!err)
+		import_drop(&import);
+	import_close(&import);
+	buffer_close(&buffer);
+	free(reference);
+}
+
+/* A view that does not go through the dma-buf: a udmabuf's is its memfd. */
+struct own_view {
+	struct buffer buffer;
+	int memfd;
+	void *view;
+};
+
+static struct own_view own_view(const char *address, size_t size)
+{
+	struct own_view own = { .memfd = -1 };
+
+	if (!address_is(address, "udmabuf")) {
+		own.buffer = buffer_open(address, size);
+		own.view = buffer_view(&own.buffer);
+		return own;
+	}
+	own.memfd = memfd(size, F_SEAL_SHRINK);
+	own.buffer = (struct buffer){ .address = address, .device = -1, .size = size };
+	own.buffer.fd = udmabuf_from_memfd(own.memfd, 0, size);
+	own.view = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, own.memfd, 0);
+	check(own.view != MAP_FAILED, "mmap of the memfd: %s", errname(errno));
+	return own;
+}
+
+CASE(share_cpu, "The CPU's mapping of a dma-buf and the exporter's own show the same content",
+     .params = "exporter= size=1048576 seed=11")
+{
+	uint32_t seed = (uint32_t)param_u64("seed");
+	struct own_view own = own_view(param_str("exporter"), param_u64("size"));
+	size_t size = own.buffer.size;
+	void *map = NULL;
+	int err = dmabuf_map_raw(own.buffer.fd, size, PROT_READ | PROT_WRITE, &map);
+
+	info("outcome", "%s", err ? "refused" : "shared");
+	info("errno", "%s", errname(err));
+	if (!err) {
+		info("content", "mmap of the dma-buf, both ways");
+		dmabuf_unmap(map, size);
+		pattern_fill(own.view, size, seed);
+		dmabuf_verify(own.buffer.fd, size, seed);
+		dmabuf_fill(own.buffer.fd, size, seed + 1);
+		pattern_verify(own.view, size, seed + 1);
+	}
+	if (own.memfd >= 0) {
+		munmap(own.view, size);
+		close(own.memfd);
+	}
+	buffer_close(&own.buffer);
+}

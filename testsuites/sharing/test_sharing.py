@@ -1,0 +1,131 @@
+"""Sharing: one object has one dma-buf, every pair carries or refuses, nothing stays behind."""
+
+import pytest
+
+from farm.pytest_plugin.api import CaseFailed, Device, control
+from farm.pytest_plugin.expectations import Outcome
+
+
+def own_buffers(device: Device) -> bool:
+    """A DRM device that both makes and takes buffers."""
+    return device.kind == "drm" and device.exports and device.imports
+
+
+@pytest.mark.requirement("SHR-1")
+@pytest.mark.case("export_twice")
+@pytest.mark.over(device="drm exporter")
+def test_two_exports_are_one_dma_buf(board, device):
+    """Both exports of an object are one open file with one inode, so caches keyed by it work."""
+    board.run("export_twice", device=device)
+
+
+@pytest.mark.requirement("SHR-2")
+@pytest.mark.case("import_own", "map_control")
+@pytest.mark.over(device=own_buffers)
+def test_own_export_comes_back_as_the_same_handle(board, device, mapping_control):
+    """A device that gets its own buffer back must know it, and neither attach nor map it."""
+    result = board.run("import_own", device=device)
+    for phase in ("own", "returned"):
+        assert result.counter("dma_buf_attach", phase=phase) == 0
+        assert result.counter("dma_map_sg", phase=phase) == 0
+    mapping_control()
+
+
+BOUNCED = (
+    "memory above 4 GiB is bounced for a 32-bit device: a run of over 256 KiB is EIO "
+    "(IO_TLB_SEGSIZE), else the content stays in the bounce buffer, as the exporter neither syncs "
+    "at map (DMA_ATTR_SKIP_CPU_SYNC) nor has its view synced before the unmap"
+)
+
+
+def lost_in_bouncing(board, exporter, importer):
+    """Whether the content of a map that lasts is known not to pass the bounce buffer."""
+    beyond = not exporter.contiguous and exporter.driver not in ("cma_heap", "bochs-drm")
+    return importer.kind == "refdev" and "bounces" in board.type.features and beyond
+
+
+def attempt(cell, run, *pair):
+    """Run a case that tells what became of a pair; note it, return outcome, errno and result."""
+    try:
+        result = run()
+    except CaseFailed as failed:
+        if "outcome" in failed.result.info:  # it got as far as importing
+            cell(*pair, "wrong")
+        raise
+    outcome, errno = result.info["outcome"], result.info["errno"]
+    errno = "" if outcome == Outcome.SHARED else errno
+    cell(*pair, outcome, errno)
+    return outcome, errno, result
+
+
+@pytest.mark.requirement("SHR-3")
+@pytest.mark.case("share")
+@pytest.mark.over(exporter="exporter", importer="importer")
+def test_pair_carries_the_content_or_refuses(
+    board, exporter, importer, expect, matrix_cell, request
+):
+    """A pair shares its content both ways, or refuses with the errno that its drivers have."""
+    expected = expect.of_import(exporter, importer)
+    if lost_in_bouncing(board, exporter, importer):
+        request.applymarker(pytest.mark.xfail(reason=BOUNCED))
+    outcome, errno, result = attempt(
+        matrix_cell,
+        lambda: board.run("share", exporter=exporter, importer=importer),
+        exporter,
+        importer,
+    )
+    assert expected.allows(outcome, errno), (
+        f"{exporter.id} into {importer.id} was {outcome} {errno}, expected {expected}: "
+        f"{expected.reason}"
+    )
+    attached = result.counter("dma_buf_attach", phase="import")
+    mapped = result.counter("dma_map_sg", phase="import")
+    assert (attached, mapped) == (expected.attaches, expected.maps), (
+        f"one import attached {attached:.0f} and mapped {mapped:.0f} times, expected "
+        f"{expected.attaches} and {expected.maps}: {expected.reason}"
+    )
+
+
+@pytest.mark.requirement("SHR-3")
+@pytest.mark.case("share_cpu")
+@pytest.mark.over(exporter="exporter")
+def test_cpu_mapping_carries_the_content(board, exporter, matrix_cell):
+    """A program is an importer too: what it maps is what the exporter has, both ways."""
+    outcome, errno, _ = attempt(
+        matrix_cell, lambda: board.run("share_cpu", exporter=exporter), exporter, "cpu"
+    )
+    assert outcome == Outcome.SHARED, f"{exporter.id}'s dma-buf cannot be mapped: {errno}"
+
+
+@pytest.mark.requirement("SHR-5")
+@pytest.mark.case("exporter_gone")
+@pytest.mark.over(exporter="exporter", importer="drm importer control")
+@pytest.mark.parametrize("how", ["close", "kill"])
+def test_content_outlives_its_exporter(board, exporter, importer, how, expect):
+    """The importer's handle alone keeps the buffer, and its close gives everything back."""
+    if "debugfs" not in board.type.features | board.profile.features:
+        pytest.skip(f"{board.type.name} declares no debugfs, so what is left cannot be seen")
+    expect.sharing(exporter, importer)
+    board.run("exporter_gone", exporter=exporter, importer=importer, how=how)
+
+
+@pytest.mark.requirement("SHR-6")
+@pytest.mark.case("import_refused", "map_control")
+@pytest.mark.over(exporter="udmabuf exporter", importer="importer dma")
+def test_refused_import_leaves_nothing_mapped(board, exporter, importer, expect, mapping_control):
+    """Whatever an importer had mapped before it refused, it has unmapped when it answers."""
+    expected = expect.of_import(exporter, importer)
+    if expected.outcome is not Outcome.REFUSED:
+        pytest.skip(f"{importer.id} takes the buffer on Linux {board.kernel}: nothing is refused")
+    result = board.run("import_refused", exporter=exporter, importer=importer, errno=expected.errno)
+    tries = int(result.info["tries"])
+    maps = result.counter("dma_map_sg", phase="refused")
+    unmaps = result.counter("dma_unmap_sg", phase="refused")
+    assert maps == expected.maps * tries, f"maps of {tries} refused imports; {expected.reason}"
+    assert unmaps == maps, f"{maps:.0f} maps, {unmaps:.0f} unmaps after {tries} refusals"
+    if importer.iommu and maps:
+        control(
+            result.counter("iommu_map", phase="refused"),
+            f"{importer.id} is declared behind an IOMMU, and nothing was mapped in one",
+        )
+    mapping_control()

@@ -1,0 +1,40 @@
+"""Synchronisation: implicit fences seen by poll, by SYNC and by sync_files."""
+
+import pytest
+
+from farm.pytest_plugin.api import Device, control
+
+
+def fencer(device: Device) -> bool:
+    """A device on whose buffers user space can attach fences and signal them."""
+    return device.driver == "vgem"
+
+
+@pytest.mark.requirement("SYN-1")
+@pytest.mark.case("poll_fences")
+@pytest.mark.over(exporter="exporter", fencer=fencer)
+def test_poll_tells_readers_from_writers(board, exporter, fencer, expect):
+    """The fences of one device order the accesses of all, through the buffer's reservation."""
+    expect.sharing(exporter, fencer)
+    board.run("poll_fences", exporter=exporter, fencer=fencer)
+
+
+@pytest.mark.requirement("SYN-2")
+@pytest.mark.case("sync_wakes")
+@pytest.mark.over(exporter="exporter", fencer=fencer)
+def test_sync_start_waits_and_wakes(board, exporter, fencer, expect):
+    """A CPU access sleeps until the device has written, then wakes; how soon is sampled."""
+    expect.sharing(exporter, fencer)
+    result = board.run("sync_wakes", exporter=exporter, fencer=fencer)
+    latency = [result.value("wake_latency", phase=phase) for phase in ("p50", "p99", "max")]
+    assert latency == sorted(latency)
+    control(latency[0], "half of the wake-ups took no time: the two clocks are not one")
+
+
+@pytest.mark.requirement("SYN-3")
+@pytest.mark.case("sync_file_snapshot")
+@pytest.mark.over(exporter="exporter", fencer=fencer)
+def test_sync_file_is_a_snapshot(board, exporter, fencer, expect):
+    """An exported sync_file waits for the fences of its moment, and for none that come later."""
+    expect.sharing(exporter, fencer)
+    board.run("sync_file_snapshot", exporter=exporter, fencer=fencer)
