@@ -1,0 +1,1 @@
+"""pytest plugin: fixtures, markers, collection and verdicts for suites that run on boards."""

@@ -1,0 +1,32 @@
+"""What suites import: the types that tests name, and positive controls."""
+
+from __future__ import annotations
+
+from farm.board.kernel import KernelRelease
+from farm.board.result import CaseResult
+from farm.errors import ControlError
+from farm.model import Device
+from farm.pytest_plugin.board import Board, CaseFailed
+from farm.pytest_plugin.cells import Cell
+
+__all__ = [
+    "Board",
+    "CaseFailed",
+    "CaseResult",
+    "Cell",
+    "ControlError",
+    "Device",
+    "KernelRelease",
+    "control",
+]
+
+
+def control(holds: object, message: str = "it counted nothing") -> None:
+    """Demand that a positive control holds, so that a zero beside it means something.
+
+    Raises:
+        ControlError: it does not; the verdict is ERROR.
+    """
+    __tracebackhide__ = True
+    if not holds:
+        raise ControlError(f"the positive control does not hold: {message}")

@@ -1,0 +1,218 @@
+"""Execution of tests on a board: attempts, verdicts, events.
+
+A test whose board was lost is tried once more after a power cycle. One whose kernel died is not:
+that is its failure, and the next test finds a rebooted board.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Generator
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from farm import events
+from farm.errors import FarmError, InfraError
+from farm.model import Verdict
+from farm.pytest_plugin.board import Board
+from farm.pytest_plugin.cells import Cell
+from farm.pytest_plugin.collection import key_of, nodeid_of, parametrise
+from farm.pytest_plugin.job import Job
+from farm.pytest_plugin.record import MAX_SAMPLES, RECORD, Phase, Record
+from farm.pytest_plugin.settings import usage_error
+from farm.pytest_plugin.verdicts import Ruling, blame_kernel, judge, overruled_by, overrules_xfail
+
+ATTEMPTS = 2
+"""Attempts of a test whose board was lost."""
+CONSOLE_LINES = 40
+"""Console lines that go with a verdict that wants explaining."""
+EXIT_FAILED = 1
+EXIT_GAPS = 3
+
+_EXPLAINED = frozenset({Verdict.FAIL, Verdict.ERROR, Verdict.INFRA})
+_WORDS = {Verdict.INFRA: ("infra", "I", "INFRA"), Verdict.XPASS: ("failed", "X", "XPASS")}
+
+
+class BoardRun:
+    """The plugin that is in force when pytest runs on a board."""
+
+    def __init__(self, config: pytest.Config, job: Job) -> None:
+        """Run on the board of ``job``."""
+        self.job = job
+        self._config = config
+        self._verdicts: Counter[Verdict] = Counter()
+        self._planned = 0
+        self._unknown: list[str] = []
+
+    def board(self, item: pytest.Item) -> Board:
+        """Return the board for one test, booted.
+
+        Raises:
+            InfraError: it cannot be had.
+        """
+        return Board(self.job.settings, self.job.session(), item.stash[RECORD])
+
+    def cell(self, item: pytest.Item) -> Cell:
+        """Return the matrix cell of one test."""
+        return Cell(item.stash[RECORD])
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Spread tests over the declared devices."""
+        parametrise(metafunc, self.job.settings)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Keep the tests that ``--farm-select`` lists, and of them the part that is this job's."""
+        wanted = self.job.settings.selected
+        kept = items[:]
+        if wanted is not None:
+            self._unknown = sorted(wanted - {nodeid_of(item) for item in items})
+            kept = [item for item in items if nodeid_of(item) in wanted]
+        number, parts = self.job.settings.shard
+        kept = kept[number::parts]
+        if len(kept) < len(items):
+            mine = set(map(id, kept))
+            config.hook.pytest_deselected(items=[one for one in items if id(one) not in mine])
+            items[:] = kept
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Write down the plan, before anything runs."""
+        self._planned = len(session.items)
+        if session.config.option.collectonly or not session.items:
+            return
+        try:
+            self.job.begin([key_of(item) for item in session.items])
+        except InfraError as error:
+            step = f"\n{error.next_step}" if error.next_step else ""
+            pytest.exit(f"{error}{step}", returncode=EXIT_GAPS)
+        except FarmError as error:
+            raise usage_error(error) from error
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> object | None:
+        """Run one test, twice if its board was lost the first time."""
+        ihook = item.ihook
+        ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        hung = False
+        for attempt in range(1, ATTEMPTS + 1):
+            reports, ruling = self._attempt(item, nextitem, attempt, hung)
+            if not ruling.again or attempt == ATTEMPTS or self.job.gone:
+                break
+            hung = ruling.hung
+            self.job.discard_session()
+            for report in reports:
+                if report.failed:
+                    report.outcome = "rerun"  # type: ignore[assignment]
+                    ihook.pytest_runtest_logreport(report=report)
+        self._verdicts[ruling.verdict] += 1
+        for report in reports:
+            ihook.pytest_runtest_logreport(report=report)
+        ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        if self.job.gone:
+            item.session.shouldstop = self.job.gone
+        return True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Keep each phase's report and error; no ``xfail`` hides a lost board or a complaint."""
+        report = yield
+        phase = Phase(report, call.excinfo.value if call.excinfo else None)
+        if overrules_xfail(phase) and call.excinfo is not None:
+            del report.wasxfail
+            report.outcome = "failed"
+            report.longrepr = item.repr_failure(call.excinfo)
+        item.stash[RECORD].phases.append(phase)
+        return report
+
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> tuple[str, str, str] | None:
+        """Show INFRA and repeated attempts as what they are."""
+        if str(report.outcome) == "rerun":
+            return "rerun", "R", "RERUN"
+        verdict = getattr(report, "farm_verdict", None)
+        return _WORDS.get(verdict) if verdict is not None and report.failed else None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Switch the board off, end the journal, and settle the exit code."""
+        if not self.job.begun:
+            return
+        unfinished = self._planned - self._verdicts.total()
+        self.job.end(self.job.gone or (f"{unfinished} tests never ran" if unfinished else ""))
+        stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED and not self.job.gone
+        if not stopped and session.exitstatus in (0, 1, 2):
+            session.exitstatus = self._exit_code(unfinished)
+
+    def pytest_report_header(self) -> list[str]:
+        """Say which board the tests are collected for."""
+        settings = self.job.settings
+        return [f"board type: {settings.board_type.name}, image {settings.profile.name}"]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say where the results are."""
+        for nodeid in self._unknown:
+            terminalreporter.write_line(f"not collected any more: {nodeid}")
+        if self._verdicts:
+            terminalreporter.write_sep("=", "farm")
+            for verdict, count in sorted(self._verdicts.items()):
+                terminalreporter.write_line(f"{verdict:6} {count}")
+            terminalreporter.write_line(f"journal: {self.job.journal_path}")
+            console = self.job.settings.out / "console.log"
+            if console.is_file():
+                terminalreporter.write_line(f"console: {console}")
+
+    def _attempt(
+        self, item: pytest.Item, nextitem: pytest.Item | None, attempt: int, hung: bool
+    ) -> tuple[list[pytest.TestReport], Ruling]:
+        key = key_of(item)
+        self.job.write(events.CaseStarted(nodeid=key.nodeid, attempt=attempt))
+        record = Record()
+        item.stash[RECORD] = record
+        began, booting = time.monotonic(), self.job.booting_s
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        duration = time.monotonic() - began - (self.job.booting_s - booting)
+        ruling = judge(record.phases, hung_before=hung)
+        if record.too_many and ruling.verdict is Verdict.PASS:
+            ruling = Ruling(Verdict.ERROR, f"the test has more than {MAX_SAMPLES} samples")
+        complaint = overruled_by(ruling, self.job.write_complaints(key.nodeid))
+        if complaint is not None:
+            excerpt = self.job.excerpt(complaint)
+            ruling = blame_kernel(ruling, record.phases, complaint, excerpt)
+        for phase in record.phases:
+            phase.report.farm_verdict = ruling.verdict  # type: ignore[attr-defined]
+        console = list(ruling.console)
+        if not console and ruling.verdict in _EXPLAINED:
+            console = self.job.console_tail(CONSOLE_LINES)
+        self.job.write(
+            events.CaseFinished(
+                nodeid=key.nodeid,
+                attempt=attempt,
+                verdict=ruling.verdict,
+                reason=ruling.reason or record.from_cache(),
+                duration_s=max(0.0, duration),
+                case_hash=record.case_hash(key.case),
+                samples=record.samples(),
+                absent=record.absent(),
+                console=console,
+                cell=record.cell,
+                cached=bool(record.from_cache()),
+            )
+        )
+        return reports, ruling
+
+    def _exit_code(self, unfinished: int) -> int:
+        if any(verdict.is_failure for verdict in self._verdicts):
+            return EXIT_FAILED
+        gaps = unfinished or any(verdict.is_gap for verdict in self._verdicts)
+        if gaps and self.job.settings.journal is not None:
+            return EXIT_FAILED  # whoever began the journal reads the gaps from it
+        return EXIT_GAPS if gaps else 0

@@ -1,0 +1,251 @@
+"""What a pair of drivers is expected to do on which kernels, and why: ``expectations.yaml``.
+
+The kernel decides whether an import is carried or refused, and it changed its mind more than once.
+So an expectation is a row: exporter's driver, importer's driver, kernel range, outcome, and the
+reason with its place in the kernel's source. The first row that fits a pair counts, as in a packet
+filter; a pair that no row fits has no expectation, which is an error and not a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from errno import errorcode
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from farm import paths
+from farm.declarations import check_features
+from farm.errors import TestBroken
+from farm.model import Device
+from farm.yamlfile import YamlFile
+
+FILE_NAME = "expectations.yaml"
+ANY = "*"
+OWN = "own"
+"""In place of an exporter's driver: the importer itself."""
+
+_BOUND = re.compile(r"(>=|<)(\d{1,3})\.(\d{1,3})")
+
+
+class Kernel(Protocol):
+    """What a kernel release has to answer."""
+
+    def at_least(self, major: int, minor: int = 0) -> bool:
+        """Return whether it is of that version or a later one."""
+
+
+class Outcome(StrEnum):
+    """What becomes of an import."""
+
+    SHARED = "shared"
+    REFUSED = "refused"
+    EITHER = "either"  # memory that the allocator may or may not have made contiguous
+
+
+class Access(StrEnum):
+    """How an importer reaches memory, as the device declares it."""
+
+    ANY = "*"
+    CPU = "cpu"
+    CONTIGUOUS = "contiguous"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRange:
+    """Releases from ``since`` (inclusive) to ``before`` (exclusive); None is no bound."""
+
+    since: tuple[int, int] | None
+    before: tuple[int, int] | None
+
+    @classmethod
+    def parse(cls, text: str) -> KernelRange:
+        """Read ``*``, ``>=6.12``, ``<7.2`` or ``>=6.12,<7.2``.
+
+        Raises:
+            ValueError: it is none of these, or no release can be in it.
+        """
+        bounds: dict[str, tuple[int, int]] = {}
+        for part in [] if text == ANY else text.split(","):
+            match = _BOUND.fullmatch(part.strip())
+            if match is None or match[1] in bounds:
+                raise ValueError("expected '*', '>=6.12', '<7.2' or '>=6.12,<7.2'")
+            bounds[match[1]] = (int(match[2]), int(match[3]))
+        since, before = bounds.get(">="), bounds.get("<")
+        if since and before and since >= before:
+            raise ValueError("no release is in this range")
+        return cls(since, before)
+
+    def contains(self, kernel: Kernel) -> bool:
+        """Return whether a release is in the range."""
+        if self.since and not kernel.at_least(*self.since):
+            return False
+        return not (self.before and kernel.at_least(*self.before))
+
+    def covers(self, other: KernelRange) -> bool:
+        """Return whether every release of ``other`` is in this range."""
+        since = not self.since or (other.since is not None and other.since >= self.since)
+        before = not self.before or (other.before is not None and other.before <= self.before)
+        return since and before
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What one attempt to import is expected to do.
+
+    ``errno`` is the name of a refusal's errno, else empty. ``maps`` and ``attaches`` are the calls
+    of ``dma_map_sg`` and ``dma_buf_attach`` that one attempt costs, also one that is refused.
+    ``board`` is the feature of the boards that the row is about, or empty.
+    """
+
+    exporter: str
+    importer: str
+    access: Access
+    kernel: KernelRange
+    outcome: Outcome
+    errno: str
+    maps: int
+    attaches: int
+    reason: str
+    line: int
+    board: str = ""
+
+    def fits(self, exporter: Device, importer: Device) -> bool:
+        """Return whether the row is about this pair."""
+        if self.importer not in (ANY, importer.driver):
+            return False
+        if self.access is Access.CPU and not importer.cpu_only:
+            return False
+        if self.access is Access.CONTIGUOUS and not importer.contiguous:
+            return False
+        if self.exporter == OWN:
+            return exporter.id == importer.id
+        return self.exporter in (ANY, exporter.driver)
+
+    def allows(self, outcome: str, errno: str) -> bool:
+        """Return whether what was seen (``shared``, or ``refused`` with its errno) is expected."""
+        if outcome == Outcome.SHARED:
+            return self.outcome in (Outcome.SHARED, Outcome.EITHER)
+        return self.outcome in (Outcome.REFUSED, Outcome.EITHER) and errno == self.errno
+
+    def hides(self, other: Import) -> bool:
+        """Return whether a pair that fits ``other`` always fits this row too."""
+        return (
+            self.exporter in (ANY, other.exporter)
+            and self.importer in (ANY, other.importer)
+            and self.access in (Access.ANY, other.access)
+            and self.kernel.covers(other.kernel)
+            and self.board in ("", other.board)
+        )
+
+    def __str__(self) -> str:
+        """Say it in a few words: ``refused with EINVAL``."""
+        refused = f"refused with {self.errno}"
+        words = {Outcome.SHARED: "shared", Outcome.REFUSED: refused}
+        return words.get(self.outcome, f"shared or {refused}")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _ImportRow(_Part):
+    exporter: str = ANY
+    importer: str = ANY
+    access: Access = Access.ANY
+    kernel: str = ANY
+    board: str = ""
+    outcome: Outcome
+    errno: str = ""
+    maps: Annotated[int, Field(ge=0, le=1)]
+    attaches: Annotated[int, Field(ge=0, le=1)]
+    reason: str = Field(min_length=20)
+
+
+class _File(_Part):
+    imports: list[_ImportRow] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """The table, in its order."""
+
+    path: Path
+    imports: tuple[Import, ...]
+
+    def of_import(
+        self,
+        exporter: Device,
+        importer: Device,
+        kernel: Kernel,
+        features: frozenset[str] = frozenset(),
+    ) -> Import:
+        """Return the first row that fits; ``features`` are the board's.
+
+        Raises:
+            TestBroken: none does; what the kernel does has to be found out and written down.
+        """
+        for row in self.imports:
+            about = row.kernel.contains(kernel) and (not row.board or row.board in features)
+            if about and row.fits(exporter, importer):
+                return row
+        raise TestBroken(
+            f"{self.path.name} has no row for {exporter.id} ({exporter.driver}) imported by "
+            f"{importer.id} ({importer.driver}) on Linux {kernel}",
+            next_step="find out why the kernel does what it does, and add a row with the reason",
+        )
+
+
+def load_expectations(path: Path | None = None) -> Expectations:
+    """Return the table.
+
+    Args:
+        path: the file; by default ``testsuites/expectations.yaml`` of the project.
+
+    Raises:
+        ConfigError: the file is wrong, or a row can never be reached; starts with ``file:line:``.
+    """
+    file = YamlFile(path or paths.testsuites() / FILE_NAME)
+    rows: list[Import] = []
+    for number, entry in enumerate(file.validate(_File).imports):
+        row = _row(file, number, entry)
+        for earlier in rows:
+            if earlier.hides(row):
+                raise file.error(
+                    ("imports", number), f"never reached: line {earlier.line} fits all it fits"
+                )
+        rows.append(row)
+    return Expectations(file.path, tuple(rows))
+
+
+def _row(file: YamlFile, number: int, entry: _ImportRow) -> Import:
+    at = ("imports", number)
+    try:
+        kernel = KernelRange.parse(entry.kernel)
+    except ValueError as error:
+        raise file.error((*at, "kernel"), f"'{entry.kernel}': {error}") from error
+    if entry.board:
+        check_features(file, ("imports", str(number), "board"), [entry.board])
+    if (entry.outcome is Outcome.SHARED) == bool(entry.errno):
+        wanted = "no errno" if entry.errno else "the errno of the refusal"
+        raise file.error((*at, "outcome"), f"'{entry.outcome}' goes with {wanted}")
+    if entry.errno and entry.errno not in errorcode.values():
+        raise file.error((*at, "errno"), f"'{entry.errno}' is no errno")
+    if entry.maps and not entry.attaches:
+        raise file.error((*at, "maps"), "nothing is mapped that is not attached")
+    return Import(
+        exporter=entry.exporter,
+        importer=entry.importer,
+        access=entry.access,
+        kernel=kernel,
+        outcome=entry.outcome,
+        errno=entry.errno,
+        maps=entry.maps,
+        attaches=entry.attaches,
+        reason=" ".join(entry.reason.split()),
+        line=file.line(at),
+        board=entry.board,
+    )

@@ -1,0 +1,54 @@
+"""Selectors of ``@pytest.mark.over(axis=…)``: words that choose among the declared devices."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+
+from farm.errors import UsageError
+from farm.model import Device, DeviceKind
+
+Selector = str | Callable[[Device], bool]
+
+WORDS: dict[str, Callable[[Device], bool]] = {
+    "drm": lambda device: device.kind is DeviceKind.DRM,
+    "v4l2": lambda device: device.kind is DeviceKind.V4L2,
+    "udmabuf": lambda device: device.kind is DeviceKind.UDMABUF,
+    "heap": lambda device: device.kind is DeviceKind.HEAP,
+    "refdev": lambda device: device.kind is DeviceKind.REFDEV,
+    "importer": lambda device: device.imports,
+    "exporter": lambda device: device.exports,
+    "control": lambda device: device.control,
+    "iommu": lambda device: device.iommu,
+    "contiguous": lambda device: device.contiguous,
+    "cpu_only": lambda device: device.cpu_only,
+    "dma": lambda device: device.imports and not device.cpu_only,
+}
+"""Each word of a selector and what it asks of a device; all words must hold."""
+
+
+def select(selector: Selector, devices: Iterable[Device]) -> list[Device]:
+    """Return the devices that a selector chooses, in the order of their declaration.
+
+    Raises:
+        UsageError: the selector has a word that is none.
+    """
+    if callable(selector):
+        return [device for device in devices if selector(device)]
+    asked = []
+    for word in selector.split():
+        if word not in WORDS:
+            near = difflib.get_close_matches(word, WORDS, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UsageError(
+                f"selector {selector!r}: unknown word {word!r}{hint}; known: {', '.join(WORDS)}"
+            )
+        asked.append(WORDS[word])
+    return [device for device in devices if all(holds(device) for holds in asked)]
+
+
+def describe(selector: Selector) -> str:
+    """Return what a selector asks for, as said in a skip."""
+    if callable(selector):
+        return str(getattr(selector, "__name__", "device of that kind"))
+    return selector
