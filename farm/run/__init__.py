@@ -1,0 +1,1 @@
+"""Runs: one process per board, journal, retry, progress."""

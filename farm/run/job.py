@@ -1,0 +1,97 @@
+"""What one job is to do: the file that the orchestrator hands to a worker."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from farm.errors import ConfigError
+from farm.events import ImageInfo
+
+JOURNAL = "journal.jsonl"
+WORKER_LOG = "worker.log"
+SPEC = "job.json"
+SELECT = "select.txt"
+
+TAKEN = 70
+"""Exit code of a worker whose board somebody else holds now."""
+
+
+class JobSpec(BaseModel):
+    """One board's part of a run.
+
+    ``suites`` are paths below ``testsuites/``; ``select`` limits the job to these pytest node ids
+    (None: all that the suites hold); ``wait_s`` is how long to wait for a board that is held.
+    ``shard`` of ``shards`` is the part of the tests that is this job's, where boards of an exact
+    type share them; ``cached`` lets an exact board's answers come from the cache.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    job: str
+    coordinator: str
+    board: str
+    board_type: str
+    config: Path
+    image: ImageInfo
+    hardware: dict[str, str] = {}
+    suites: list[str] = []
+    select: list[str] | None = None
+    keyword: str = ""
+    folder: Path
+    wait_s: float = 0.0
+    shard: int = 0
+    shards: int = 1
+    cached: bool = True
+    argv: list[str] = []
+
+    @property
+    def journal(self) -> Path:
+        """The job's journal."""
+        return self.folder / JOURNAL
+
+    @property
+    def worker_log(self) -> Path:
+        """What the worker, pytest and labgrid print."""
+        return self.folder / WORKER_LOG
+
+    @property
+    def select_file(self) -> Path:
+        """The node ids that the job is limited to, one a line."""
+        return self.folder / SELECT
+
+    def save(self) -> Path:
+        """Write the specification (and what it selects) into the job's folder; return its path."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.select is not None:
+            lines = "".join(f"{nodeid}\n" for nodeid in self.select)
+            self.select_file.write_text(lines, encoding="utf-8")
+        path = self.folder / SPEC
+        path.write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> JobSpec:
+        """Read a specification.
+
+        Raises:
+            ConfigError: the file cannot be read or is no specification.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{path}:0: cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            at = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"{path}:0: no job: {first['msg']} at {at!r}") from error
+
+
+def new_run_id(now: float | None = None) -> str:
+    """Return a run id that sorts by time: ``20261121-081502-x3f9`` (UTC)."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(time.time() if now is None else now))
+    return f"{stamp}-{secrets.token_hex(2)}"

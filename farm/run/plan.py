@@ -1,0 +1,135 @@
+"""From places and wishes to jobs: one job per chosen place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm import image
+from farm.errors import ImageError, UsageError
+from farm.events import ImageInfo, Package
+from farm.inventory import BoardType, load_image_profile
+from farm.lab.place import Place
+from farm.lab.placement import TYPE_TAG
+from farm.run.job import JobSpec
+
+HARDWARE_TAG = "hw_"
+"""Tags of a place that identify its hardware begin so (``hw_revision``, ``hw_emulator``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What every job of a run is to do.
+
+    ``select`` limits the tests by board type (None: all); ``image`` is the profile that was asked
+    for, or empty.
+    """
+
+    run: str
+    coordinator: str
+    folder: Path
+    suites: Sequence[str]
+    select: Mapping[str, Sequence[str]] | None = None
+    keyword: str = ""
+    image: str = ""
+    wait_s: float = 0.0
+    cached: bool = True
+    argv: Sequence[str] = ()
+
+
+def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) -> list[JobSpec]:
+    """Return the jobs of a run, one a place.
+
+    Boards of one exact type give the same numbers, so they share the tests among them.
+
+    Raises:
+        UsageError: a place boots another image than the one asked for.
+        ImageError: a virtual board's image is not in the cache.
+    """
+    sharing: dict[str, list[str]] = {}
+    for place in places:
+        if is_exact(types[place.tags[TYPE_TAG]]):
+            sharing.setdefault(place.tags[TYPE_TAG], []).append(place.name)
+    found = []
+    for place in places:
+        alike = sharing.get(place.tags[TYPE_TAG], [place.name])
+        job = _job(place, types[place.tags[TYPE_TAG]], wish)
+        shard = {"shard": alike.index(place.name), "shards": len(alike)}
+        found.append(job.model_copy(update=shard))
+    return found
+
+
+def is_exact(board_type: BoardType) -> bool:
+    """Return whether boards of a type do the same in every boot."""
+    return board_type.virtual is not None and board_type.virtual.exact
+
+
+def _job(place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
+    select = None
+    if wish.select is not None:
+        select = list(wish.select.get(board_type.name, ()))
+    return JobSpec(
+        run=wish.run,
+        job=place.name,
+        coordinator=wish.coordinator,
+        board=place.name,
+        board_type=board_type.name,
+        config=board_type.config,
+        image=image_of(place, board_type, wish.image),
+        hardware=hardware(place.tags),
+        suites=list(wish.suites),
+        select=select,
+        keyword=wish.keyword,
+        folder=wish.folder / place.name,
+        wait_s=wish.wait_s,
+        cached=wish.cached,
+        argv=list(wish.argv),
+    )
+
+
+def hardware(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return what identifies a place's hardware: ``hw_revision=1.2`` gives ``revision: 1.2``."""
+    return {
+        key.removeprefix(HARDWARE_TAG): value
+        for key, value in sorted(tags.items())
+        if key.startswith(HARDWARE_TAG) and key != HARDWARE_TAG
+    }
+
+
+def image_of(place: Place, board_type: BoardType, wanted: str) -> ImageInfo:
+    """Return which image a place boots; what it was made of, where the image is ours.
+
+    Raises:
+        UsageError: the place boots another image than ``wanted``, or one that no file describes.
+        ImageError: the image of a virtual board is not in the cache.
+    """
+    profile = place.tags.get("image") or wanted or board_type.image
+    if wanted and profile != wanted:
+        raise UsageError(
+            f"board {place.name} boots image {profile}, not {wanted}",
+            next_step="start a lab with that image: farm lab up --image " + wanted,
+        )
+    load_image_profile(profile)
+    image_id = place.tags.get("image_id", "")
+    if not image_id:
+        return ImageInfo(profile=profile)
+    try:
+        found = image.find(image_id)
+    except ImageError:
+        if place.tags.get("virtual") == "yes":
+            raise
+        return ImageInfo(profile=profile, id=image_id)
+    return ImageInfo(
+        profile=profile,
+        id=image_id,
+        packages=[
+            Package(
+                package=row.package,
+                version=row.version,
+                architecture=row.architecture,
+                sha256=row.sha256,
+            )
+            for row in found.packages
+        ],
+    )

@@ -1,0 +1,188 @@
+"""A run's progress on stderr: a live table of boards on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from farm.model import Verdict
+from farm.run.orchestrator import Job
+
+STYLES = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "bold red",
+    Verdict.ERROR: "bold red",
+    Verdict.XPASS: "bold red",
+    Verdict.INFRA: "magenta",
+    Verdict.MISS: "magenta",
+    Verdict.XFAIL: "yellow",
+    Verdict.SKIP: "dim",
+}
+"""How each verdict looks on a terminal."""
+
+LOUD = frozenset(
+    {Verdict.FAIL, Verdict.ERROR, Verdict.XPASS, Verdict.INFRA, Verdict.MISS},
+)
+"""Verdicts that are told as they happen."""
+
+CONSOLE = "console.log"
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ")
+TAIL = 4096
+
+
+class LiveProgress:
+    """A table that is redrawn in place; lines about failures scroll above it."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on a terminal."""
+        self._live = Live(console=console, refresh_per_second=5, transient=True)
+        self._lines = _Lines(lambda text: self._live.console.print(text))
+        self._start = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wipe the table away."""
+        self._live.stop()
+
+    def update(self, jobs: Sequence[Job]) -> None:
+        """Redraw."""
+        self._lines.failures(jobs)
+        self._live.update(self._table(jobs))
+
+    def say(self, text: str) -> None:
+        """Print a line above the table."""
+        self._live.console.print(Text(_plain(text)))
+
+    def _table(self, jobs: Sequence[Job]) -> Table:
+        elapsed = time.monotonic() - self._start
+        table = Table(box=None, pad_edge=False, title=f"{elapsed:.0f} s", title_justify="left")
+        for head in ("board", "state", "cases", "verdicts", "now"):
+            table.add_column(head, header_style="bold", no_wrap=head != "now")
+        for job in jobs:
+            view = job.view
+            now = view.current or view.detail
+            last = last_line(job.spec.folder / CONSOLE)
+            table.add_row(
+                Text(_plain(view.board), style="bold"),
+                Text("done" if job.over else _plain(view.state)),
+                Text(f"{view.done}/{len(view.planned) or '?'}"),
+                _verdicts(job),
+                Text(_plain(view.reason if job.over else now), overflow="ellipsis", no_wrap=True),
+            )
+            if last and not job.over:
+                line = Text(
+                    _plain(_STAMP.sub("", last)), style="dim", overflow="ellipsis", no_wrap=True
+                )
+                table.add_row("", "", "", "", line)
+        return table
+
+
+class PlainProgress:
+    """One line for each thing that happens."""
+
+    def __init__(self, console: Console) -> None:
+        """Write to a console that is no terminal."""
+        self._lines = _Lines(lambda text: console.print(text, soft_wrap=True))
+
+    def __enter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to clear up."""
+
+    def update(self, jobs: Sequence[Job]) -> None:
+        """Tell what is new."""
+        self._lines.states(jobs)
+        self._lines.failures(jobs)
+
+    def say(self, text: str) -> None:
+        """Tell one line."""
+        self._lines.print(Text(_plain(text)))
+
+
+class _Lines:
+    """Remembers what was told, and tells what is new."""
+
+    def __init__(self, show: Callable[[Text], None]) -> None:
+        self.print = show
+        self._states: dict[str, str] = {}
+
+    def states(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            view = job.view
+            state = "done" if job.over else view.state
+            if self._states.get(view.board) == state:
+                continue
+            self._states[view.board] = state
+            words = view.detail
+            if state == "ready":
+                words = f"after {view.boot_s:.1f} s, kernel {view.kernel}"
+            elif state == "running":
+                words = f"{len(view.planned)} tests"
+            elif job.over:
+                words = view.reason or f"{view.done}/{len(view.planned)} tests"
+            self.print(Text(_plain(f"{view.board}: {state} {words}".rstrip())))
+
+    def failures(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            findings = list(job.view.last.values())
+            for finding in findings[job.findings_told :]:
+                if finding.verdict in LOUD:
+                    line = Text(f"{finding.verdict:5} ", style=STYLES[finding.verdict])
+                    line.append(_plain(f"{job.view.board}: {finding.nodeid}: {finding.reason}"), "")
+                    self.print(line)
+            job.findings_told = len(findings)
+
+
+def progress(console: Console) -> LiveProgress | PlainProgress:
+    """Return what suits the console: a terminal that cannot move its cursor gets plain lines."""
+    live = console.is_terminal and not console.is_dumb_terminal
+    return LiveProgress(console) if live else PlainProgress(console)
+
+
+def last_line(path: Path) -> str:
+    """Return the last whole line of a file that may still grow, or nothing."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - TAIL))
+            lines = stream.read(TAIL).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _verdicts(job: Job) -> Text:
+    text = Text()
+    for verdict, number in sorted(job.view.counts().items()):
+        text.append(f"{number} {verdict} ", style=STYLES[verdict])
+    return text
+
+
+def _plain(text: str) -> str:
+    line = text.partition("\n")[0]
+    return "".join(char if char.isprintable() else " " for char in line)[:400]

@@ -1,0 +1,143 @@
+"""What a job's journal says so far: the state that progress shows and results count.
+
+A view is a fold over events; it does no I/O but following the journal as it grows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from farm import events
+from farm.errors import JournalError
+from farm.model import Verdict
+
+
+@dataclass(slots=True)
+class Finding:
+    """A test that did not simply pass: its node id, verdict and reason."""
+
+    nodeid: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(slots=True)
+class JobView:
+    """One job as far as its journal tells; times are seconds.
+
+    ``spent`` is how long the job was in each state, ``boot_s`` how long the last boot took.
+    """
+
+    board: str
+    state: str = "starting"
+    detail: str = ""
+    planned: tuple[str, ...] = ()
+    current: str = ""
+    kernel: str = ""
+    last: dict[str, Finding] = field(default_factory=dict)
+    complaint: str = ""
+    boot_s: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)
+    finished: bool = False
+    ok: bool = False
+    reason: str = ""
+    began: dict[str, int] = field(default_factory=dict)
+    first_reasons: list[str] = field(default_factory=list)
+    seen_t: float = 0.0
+
+    def add(self, event: events.Event) -> None:
+        """Take one event into account."""
+        if self.seen_t:
+            passed = max(0.0, event.t - self.seen_t)
+            self.spent[self.state] = self.spent.get(self.state, 0.0) + passed
+        self.seen_t = event.t
+        match event:
+            case events.Plan():
+                self.planned = tuple(key.nodeid for key in event.tests)
+            case events.StateChanged():
+                self.state, self.detail = event.state, event.detail
+            case events.BoardReady():
+                self.kernel = event.kernel
+                self.boot_s = event.boot_s
+            case events.CaseStarted():
+                self.current = event.nodeid
+                self.began[event.nodeid] = event.attempt
+                if event.attempt == 2 and event.nodeid in self.last:
+                    self.first_reasons.append(self.last[event.nodeid].reason)
+            case events.CaseFinished():
+                self.current = "" if self.current == event.nodeid else self.current
+                self.last[event.nodeid] = Finding(event.nodeid, event.verdict, event.reason)
+                if self.began.get(event.nodeid) == event.attempt:
+                    del self.began[event.nodeid]
+            case events.Complaint():
+                self.complaint = event.line
+            case events.JobFinished():
+                self.finished, self.ok, self.reason = True, event.ok, event.reason
+            case _:
+                pass
+
+    def close(self, reason: str) -> None:
+        """Note that the worker is gone; ``reason`` counts if the journal gives none."""
+        if not self.finished:
+            self.ok = False
+            self.reason = self.reason or reason
+        self.current = ""
+
+    @property
+    def done(self) -> int:
+        """How many tests have a verdict."""
+        return len(self.last)
+
+    def time_in(self, *states: str) -> float:
+        """Return how long the job was in any of these states, in seconds."""
+        return sum(self.spent.get(state, 0.0) for state in states)
+
+    def counts(self) -> Counter[Verdict]:
+        """Return verdicts so far, by a test's last attempt."""
+        return Counter(finding.verdict for finding in self.last.values())
+
+    def final_counts(self) -> dict[Verdict, int]:
+        """Return verdicts of a job that is over: cut short is INFRA, not reached is MISS."""
+        found = Counter(
+            finding.verdict for name, finding in self.last.items() if name not in self.began
+        )
+        found[Verdict.INFRA] += len(self.began)
+        reached = self.last.keys() | self.began.keys()
+        found[Verdict.MISS] += sum(1 for nodeid in self.planned if nodeid not in reached)
+        return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
+
+
+class Follower:
+    """Reads a journal as it grows; a line that cannot be read ends the following."""
+
+    def __init__(self, path: Path) -> None:
+        """Follow the journal at ``path``, which need not exist yet."""
+        self._path = path
+        self._offset = 0
+        self._number = 0
+        self.problem = ""
+        """Which line could not be read and why, or empty."""
+
+    def news(self) -> list[events.Event]:
+        """Return the events that were written since the last call."""
+        if self.problem:
+            return []
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._offset)
+                data = stream.read()
+        except OSError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        found: list[events.Event] = []
+        for line in whole.splitlines(keepends=True):
+            self._number += 1
+            try:
+                found.append(events.decode(line, where=f"{self._path}:{self._number}"))
+            except JournalError as error:
+                self.problem = str(error)
+                break
+            self._offset += len(line)
+        return found

@@ -1,0 +1,262 @@
+"""One job, in a process of its own: lease, suites on the board, board off, release.
+
+``python -m farm.run.worker JOB.json``. labgrid keeps process-wide state, hence one process per
+board. The worker listens on stdin: a line with a reason, or the end of it when the orchestrator
+dies, ends the job in order. It holds the journal before and after pytest; in between the plugin
+writes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from farm import __version__, events, paths
+from farm.errors import FarmError, LabError
+from farm.lab import records
+from farm.lab.coordinator import local_host
+from farm.lab.lease import Lease, LeaseRequest, new_identity
+from farm.model import Verdict
+from farm.run.job import TAKEN, JobSpec
+from farm.run.journal import JournalWriter
+from farm.run.view import JobView
+
+FOREIGN = ("LG_ENV", "LG_PLACE", "LG_STATE", "LG_INITIAL_STATE", "LG_TOKEN", "PYTEST_ADDOPTS")
+"""Variables of whoever started the run that would change what a job does."""
+
+NOTHING_SELECTED = 5
+
+ENDINGS = {
+    2: "a suite could not be collected; see worker.log",
+    4: "pytest rejects its arguments; see worker.log",
+    NOTHING_SELECTED: "no test was selected",
+}
+"""What pytest's exit codes mean where it ran no test and nobody asked it to stop."""
+
+
+class Stop:
+    """A wish to end the job early, from whichever thread; it interrupts the main thread once."""
+
+    def __init__(self) -> None:
+        """Start without a wish."""
+        self.reason = ""
+        self._lock = threading.Lock()
+        self._armed = True
+
+    def ask(self, reason: str) -> None:
+        """Wish to end, and say why; only the first wish counts."""
+        with self._lock:
+            if self.reason:
+                return
+            self.reason = reason
+            if self._armed:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def disarm(self) -> None:
+        """Interrupt no more: the job is ending anyway."""
+        with self._lock:
+            self._armed = False
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def listen(self, commands: int) -> None:
+        """Take a line or the end of a descriptor as a wish; runs in a thread of its own."""
+        reason = os.read(commands, 1024).decode("utf-8", "replace").strip()
+        self.ask(reason or "the orchestrator is gone")
+
+
+class Worker:
+    """Carries out one job."""
+
+    def __init__(self, spec: JobSpec, stop: Stop) -> None:
+        """Take the job and the wish to stop."""
+        self.spec = spec
+        self._stop = stop
+        self._lease: Lease | None = None
+
+    def run(self) -> int:
+        """Do the job; return the process's exit code."""
+        reason = ""
+        clean = False
+        with JournalWriter.create(self.spec.journal) as journal:
+            journal.write(self._started())
+            try:
+                self._take(journal)
+            except KeyboardInterrupt:
+                reason = self._stop.reason or "interrupted"
+            except FarmError as error:
+                reason = error.message
+        try:
+            if self._lease is not None and not reason:
+                reason = self._suites()
+                clean = not reason
+        except KeyboardInterrupt:
+            reason = self._stop.reason or "interrupted"
+        finally:
+            self._stop.disarm()
+        with JournalWriter.open(self.spec.journal) as journal:
+            try:
+                self._give_back(journal, clean)
+            except FarmError as error:
+                reason = reason or error.message
+            journal.write(events.JobFinished(ok=not reason, reason=reason))
+        if reason:
+            print(f"{self.spec.board}: {reason}", file=sys.stderr)
+        return 1 if reason else 0
+
+    def _started(self) -> events.JobStarted:
+        spec = self.spec
+        return events.JobStarted(
+            run=spec.run,
+            job=spec.job,
+            board=spec.board,
+            board_type=spec.board_type,
+            image=spec.image,
+            hardware=spec.hardware,
+            farm_version=__version__,
+            argv=spec.argv,
+            controller=local_host(),
+            boot_id=records.boot_id(),
+            pid=os.getpid(),
+        )
+
+    def _take(self, journal: JournalWriter) -> None:
+        journal.write(events.StateChanged(state="waiting"))
+        request = LeaseRequest(
+            coordinator=self.spec.coordinator,
+            place=self.spec.board,
+            identity=new_identity(local_host()),
+            run=self.spec.run,
+            job=self.spec.job,
+            wait_s=self.spec.wait_s,
+        )
+        self._lease = Lease.take(request, on_lost=self._lost)
+        journal.write(events.StateChanged(state="leased", detail=request.identity))
+        os.environ.update(self._lease.environment())
+
+    def _lost(self, reason: str) -> None:
+        """End the job; at once, if going on in order would touch a board that is not ours."""
+        if self._lease is not None and self._lease.taken:
+            print(f"{self.spec.board}: {reason}", file=sys.stderr, flush=True)
+            os._exit(TAKEN)
+        self._stop.ask(reason)
+
+    def _suites(self) -> str:
+        """Run pytest; return why the job ended early, or nothing."""
+        import pytest
+
+        with _working_folder(paths.testsuites()):
+            code = int(pytest.main(arguments(self.spec)))
+        if code == NOTHING_SELECTED and self.spec.shards > 1 and not self._stop.reason:
+            return ""  # the other boards have all that there is
+        return self._stop.reason or ending(code, _so_far(self.spec.journal))
+
+    def _give_back(self, journal: JournalWriter, clean: bool) -> None:
+        lease = self._lease
+        if lease is None:
+            return
+        if lease.lost:
+            # The keeper is dead or has let go; what it left is ended here, if it is still ours.
+            from farm.lab.reconcile import end_dead_leases
+
+            lease.abandon()
+            with contextlib.suppress(LabError):
+                end_dead_leases(self.spec.coordinator)
+            journal.write(events.StateChanged(state="released", detail=lease.lost))
+            return
+        lease.release(board_off=not clean)
+        if not clean:
+            journal.write(events.StateChanged(state="off"))
+        journal.write(events.StateChanged(state="released"))
+
+
+def ending(code: int, view: JobView) -> str:
+    """Return why a job ended early, or nothing where every planned test has its verdict.
+
+    ``code`` is pytest's exit code; the plugin answers 3 for a board that was lost, pytest itself
+    for its own trouble.
+    """
+    if code in ENDINGS:
+        return ENDINGS[code]
+    if not view.planned:
+        return f"pytest ended with {code} before any test; see worker.log"
+    missing = len(view.planned) - view.done
+    if not missing:
+        return ""
+    lost = [one.reason for one in view.last.values() if one.verdict is Verdict.INFRA]
+    return lost[-1] if lost else f"{missing} tests never ran; see worker.log"
+
+
+def _so_far(journal: Path) -> JobView:
+    view = JobView("")
+    for event in events.read_journal(journal):
+        view.add(event)
+    return view
+
+
+def arguments(spec: JobSpec) -> list[str]:
+    """Return pytest's arguments for a job."""
+    found = [
+        "--verbose",
+        "--color=no",
+        "-pno:cacheprovider",  # jobs side by side would share it
+        f"--rootdir={paths.testsuites()}",
+        f"--lg-env={spec.config}",
+        f"--farm-journal={spec.journal}",
+        f"--farm-image={spec.image.profile}",
+    ]
+    if spec.select is not None:
+        found.append(f"--farm-select={spec.select_file}")
+    if spec.keyword:
+        found += ["-k", spec.keyword]
+    if spec.shards > 1:
+        found.append(f"--farm-shard={spec.shard}/{spec.shards}")
+    if not spec.cached:
+        found.append("--farm-no-cache")
+    return found + spec.suites
+
+
+@contextlib.contextmanager
+def _working_folder(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _take_stdin() -> int:
+    """Return a descriptor of what is stdin, and make stdin empty: pytest puts its own there."""
+    kept = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return kept
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the worker of the job whose specification is the only argument."""
+    words = sys.argv[1:] if argv is None else argv
+    for name in FOREIGN:
+        os.environ.pop(name, None)
+    spec = JobSpec.load(Path(words[0]))
+    stop = Stop()
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        stop.ask("terminated")
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    commands = _take_stdin()
+    threading.Thread(target=stop.listen, args=(commands,), name="commands", daemon=True).start()
+    return Worker(spec, stop).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
