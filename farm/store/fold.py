@@ -1,0 +1,356 @@
+"""From a journal to what it says: a pure fold over its events."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from farm.errors import JournalError
+from farm.events import (
+    Artifact,
+    BoardReady,
+    CaseFinished,
+    CaseStarted,
+    Complaint,
+    Event,
+    JobFinished,
+    JobStarted,
+    Key,
+    Plan,
+    SampleEvent,
+    StateChanged,
+    encode,
+    read_journal,
+)
+from farm.model import Absent, ImageProvenance, Verdict
+from farm.store.records import (
+    ArtifactRecord,
+    BootRecord,
+    Cell,
+    ComplaintRecord,
+    ImageRecord,
+    JobRecord,
+    SampleRecord,
+    StateRecord,
+    TestRecord,
+)
+from farm.store.series import series_key
+
+MAX_TEXT = 4096
+"""Characters that are kept of one text: a reason, a line, a fact."""
+
+MAX_CONSOLE_LINES = 400
+"""Console lines that are kept of one case: the last ones."""
+
+MAX_DEPTH = 8
+"""Levels that are kept of a board's topology."""
+
+RUNNING = "the run ended while this case was running"
+"""Reason of a case that started and whose end the journal does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A journal's content; ``head`` is the hash of its first event and names the journal."""
+
+    job: JobRecord
+    head: str
+
+
+def fold_journal(path: Path) -> Folded:
+    """Return what a journal holds, as far as it can be read.
+
+    A line that cannot be read ends the reading; ``job.problem`` then says which and why.
+
+    Raises:
+        JournalError: not even the first event can be read, or it is not ``job_started``.
+    """
+    fold: _Fold | None = None
+    problem = ""
+    try:
+        for event in read_journal(path):
+            if fold is None:
+                fold = _Fold(_first(path, event), str(path.absolute()))
+            else:
+                fold.add(event)
+    except JournalError as error:
+        if fold is None:
+            raise
+        problem = str(error)
+    if fold is None:
+        raise JournalError(
+            f"{path}:1: no whole event in it",
+            next_step="the job ended before it began to record; there is nothing to restore",
+        )
+    return fold.result(problem)
+
+
+def _first(path: Path, event: Event) -> JobStarted:
+    if isinstance(event, JobStarted):
+        return event
+    raise JournalError(f"{path}:1: starts with {event.type!r} where 'job_started' was expected")
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is known of one attempt of a test while the journal is read."""
+
+    started_at: float = 0.0
+    boot: int = 0
+    finish: CaseFinished | None = None
+
+
+@dataclass(slots=True)
+class _Fold:
+    start: JobStarted
+    journal: str
+    plan: dict[str, Key] = field(default_factory=dict)
+    attempts: dict[str, dict[int, _Attempt]] = field(default_factory=dict)
+    boots: dict[int, BootRecord] = field(default_factory=dict)
+    states: list[StateRecord] = field(default_factory=list)
+    complaints: list[ComplaintRecord] = field(default_factory=list)
+    artifacts: list[ArtifactRecord] = field(default_factory=list)
+    end: JobFinished | None = None
+    events: int = 1
+    last_t: float = 0.0
+    boot: int = 0
+
+    def add(self, event: Event) -> None:
+        self.events += 1
+        self.last_t = max(self.last_t, event.t)
+        match event:
+            case Plan():
+                self.plan.update((_text(key.nodeid), key) for key in event.tests)
+            case StateChanged():
+                self.states.append(StateRecord(event.t, _text(event.state), _text(event.detail)))
+            case BoardReady():
+                self._ready(event)
+            case CaseStarted():
+                attempt = self._attempt(event.nodeid, event.attempt)
+                attempt.started_at, attempt.boot = event.t, self.boot
+            case CaseFinished():
+                self._attempt(event.nodeid, event.attempt).finish = event
+            case Complaint():
+                self._complaint(event)
+            case Artifact():
+                self.artifacts.append(
+                    ArtifactRecord(*map(_text, (event.name, event.path, event.sha256, event.kind)))
+                )
+            case JobFinished():
+                self.end = event
+            case JobStarted():
+                pass  # a journal holds one job; a second start adds nothing
+
+    def _ready(self, event: BoardReady) -> None:
+        self.boot = event.boot
+        self.boots[event.boot] = BootRecord(
+            event.boot,
+            event.t,
+            _text(event.kernel),
+            event.boot_s,
+            _texts(event.facts),
+            _clean(event.topology),
+        )
+
+    def _attempt(self, nodeid: str, number: int) -> _Attempt:
+        attempts = self.attempts.setdefault(_text(nodeid), {})
+        return attempts.setdefault(number, _Attempt(boot=self.boot))
+
+    def _complaint(self, event: Complaint) -> None:
+        self.complaints.append(
+            ComplaintRecord(
+                event.t,
+                _text(event.pattern),
+                _text(event.line),
+                _text(event.nodeid),
+                max(self.attempts.get(event.nodeid, {0: None})),
+                event.fatal,
+            )
+        )
+
+    def result(self, problem: str) -> Folded:
+        start = self.start
+        image = ImageRecord(
+            _text(start.image.profile),
+            _text(start.image.id),
+            _packages(start),
+        )
+        job = JobRecord(
+            run=_text(start.run),
+            job=_text(start.job),
+            board=_text(start.board),
+            board_type=_text(start.board_type),
+            image=image,
+            hardware=_texts(start.hardware),
+            farm_version=_text(start.farm_version),
+            argv=tuple(map(_text, start.argv)),
+            controller=_text(start.controller),
+            boot_id=_text(start.boot_id),
+            pid=start.pid,
+            started_at=start.t,
+            ended_at=max(self.last_t, start.t),
+            events=self.events,
+            finished=self.end is not None,
+            ok=self.end is not None and self.end.ok and not problem,
+            reason=_text(self.end.reason) if self.end else "",
+            problem=_text(problem),
+            journal=self.journal,
+            boots=tuple(self.boots[number] for number in sorted(self.boots)),
+            states=tuple(self.states),
+            tests=(),
+            complaints=tuple(self.complaints),
+            artifacts=tuple(self.artifacts),
+        )
+        head = hashlib.sha256(encode(start).encode()).hexdigest()
+        return Folded(replace(job, tests=tuple(self._tests(job))), head)
+
+    def _trouble(self) -> str:
+        """Return why the last test that met trouble of board or lab did."""
+        ends = [attempts[max(attempts)].finish for attempts in self.attempts.values()]
+        met = [end for end in ends if end is not None and end.verdict is Verdict.INFRA]
+        return max(met, key=lambda end: end.seq).reason if met else ""
+
+    def _tests(self, job: JobRecord) -> Iterable[TestRecord]:
+        unplanned = {nodeid: _key_of(nodeid) for nodeid in self.attempts if nodeid not in self.plan}
+        missed = _missed(job, self._trouble())
+        for nodeid, key in (self.plan | unplanned).items():
+            attempts = self.attempts.get(nodeid)
+            if not attempts:
+                yield _record(job, key, 1, True, _Attempt(), Verdict.MISS, missed)
+                continue
+            last = max(attempts)
+            for number in sorted(attempts):
+                attempt = attempts[number]
+                verdict, reason = Verdict.INFRA, RUNNING
+                if attempt.finish is not None:
+                    verdict, reason = attempt.finish.verdict, attempt.finish.reason
+                yield _record(job, key, number, number == last, attempt, verdict, reason)
+
+
+def _missed(job: JobRecord, trouble: str) -> str:
+    why = job.reason or job.problem or trouble
+    if why:
+        return f"never ran: {why}"
+    return "never ran" if job.finished else "never ran: the run ended before it"
+
+
+def _record(
+    job: JobRecord,
+    key: Key,
+    number: int,
+    final: bool,
+    attempt: _Attempt,
+    verdict: Verdict,
+    reason: str,
+) -> TestRecord:
+    finish = attempt.finish
+    params = _texts(key.params)
+    case_hash = _text(finish.case_hash) if finish else ""
+    samples: tuple[SampleRecord, ...] = ()
+    absent: dict[str, Absent] = {}
+    if finish is not None:
+        absent = {
+            _text(one.counter): Absent(_text(one.counter), _text(one.reason))
+            for one in finish.absent
+        }
+        identity = (job, key.case or key.test, case_hash, params)
+        samples = tuple(_samples(finish.samples, *identity))
+    return TestRecord(
+        nodeid=_text(key.nodeid),
+        attempt=number,
+        final=final,
+        suite=_text(key.suite),
+        test=_text(key.test),
+        case=_text(key.case),
+        case_hash=case_hash,
+        params=params,
+        requirements=tuple(map(_text, key.requirements)),
+        verdict=verdict,
+        reason=_text(reason),
+        duration_s=finish.duration_s if finish else 0.0,
+        started_at=attempt.started_at,
+        boot=attempt.boot,
+        console=tuple(map(_text, finish.console[-MAX_CONSOLE_LINES:])) if finish else (),
+        cell=_cell(finish.cell) if finish and finish.cell else None,
+        samples=samples,
+        absent=tuple(absent.values()),
+    )
+
+
+def _samples(
+    samples: Iterable[SampleEvent],
+    job: JobRecord,
+    case: str,
+    case_hash: str,
+    case_params: Mapping[str, str],
+) -> Iterable[SampleRecord]:
+    """Yield the samples; one that repeats another's key becomes its next replicate."""
+    taken: set[tuple[str, int]] = set()
+    for sample in samples:
+        params = _texts(sample.params)
+        metric = _text(sample.metric)
+        key = series_key(
+            board_type=job.board_type,
+            hardware=job.hardware,
+            case=case,
+            case_hash=case_hash,
+            case_params=case_params,
+            sample_params=params,
+            metric=metric,
+        )
+        replicate = sample.replicate
+        while (key, replicate) in taken:
+            replicate += 1
+        taken.add((key, replicate))
+        yield SampleRecord(key, metric, sample.value, _text(sample.unit), params, replicate)
+
+
+def _packages(start: JobStarted) -> tuple[ImageProvenance, ...]:
+    rows = [
+        ImageProvenance(*map(_text, (one.package, one.version, one.architecture, one.sha256)))
+        for one in start.image.packages
+    ]
+    unique = {(row.package, row.architecture, row.version): row for row in rows}
+    return tuple(unique[key] for key in sorted(unique))
+
+
+def _cell(cell: Mapping[str, str]) -> Cell:
+    return Cell(
+        *(_text(cell.get(name, "")) for name in ("exporter", "importer", "outcome", "errno"))
+    )
+
+
+def _key_of(nodeid: str) -> Key:
+    """Return a key for a test that no plan names, from its nodeid alone."""
+    module, _, name = nodeid.partition("::")
+    suite, _, _ = module.rpartition("/")
+    return Key(nodeid=nodeid, suite=suite, test=name.partition("[")[0] or nodeid)
+
+
+def _text(text: str) -> str:
+    """Return the text as a database takes it: bounded, and without NUL."""
+    kept = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+    return kept.replace("\x00", "\\x00")
+
+
+def _texts(mapping: Mapping[str, str]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in mapping.items()}
+
+
+def _clean(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """Return a JSON value with every text in it cleaned, every number finite, not too deep."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict | list) and not depth:
+        return "…"
+    if isinstance(value, dict):
+        return {_text(str(name)): _clean(item, depth - 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item, depth - 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
