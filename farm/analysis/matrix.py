@@ -1,0 +1,79 @@
+"""The sharing matrix of one board: which exporter's buffers which importer takes, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from farm.analysis.trend import WHOLE_CASE
+from farm.model import Verdict
+from farm.store.records import Cell, JobRecord, TestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixCell:
+    """One pair: how it ended, and what the import cost.
+
+    ``outcome`` is ``shared``, ``refused``, ``wrong``, or empty where the test told none (then the
+    verdict says why). ``cost_ns`` is wall time, ``maps`` the DMA mappings; None where not measured.
+    """
+
+    outcome: str
+    errno: str
+    verdict: Verdict
+    cost_ns: float | None
+    maps: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """All pairs of one board; devices in the order in which they were tested."""
+
+    exporters: tuple[str, ...]
+    importers: tuple[str, ...]
+    cells: Mapping[tuple[str, str], MatrixCell]
+
+
+def matrix(job: JobRecord) -> Matrix | None:
+    """Return the job's sharing matrix, or None where no test told a cell.
+
+    A test without a cell is in the matrix where it is an attempt at one: the same test function as
+    one that told a cell, with an exporter and an importer.
+    """
+    tests = job.final_tests
+    telling = {test.test for test in tests if test.cell}
+    cells: dict[tuple[str, str], MatrixCell] = {}
+    for test in tests:
+        cell = test.cell
+        if cell is None and test.test in telling:
+            cell = Cell(test.params.get("exporter", ""), test.params.get("importer", ""), "")
+        if cell is not None and cell.exporter and cell.importer:
+            cells[cell.exporter, cell.importer] = _cell(test, cell)
+    if not cells:
+        return None
+    return Matrix(
+        exporters=tuple(dict.fromkeys(exporter for exporter, _ in cells)),
+        importers=tuple(dict.fromkeys(importer for _, importer in cells)),
+        cells=cells,
+    )
+
+
+def _cell(test: TestRecord, cell: Cell) -> MatrixCell:
+    return MatrixCell(
+        cell.outcome,
+        cell.errno,
+        test.verdict,
+        _measured(test, "wall"),
+        _measured(test, "dma_map_sg"),
+    )
+
+
+def _measured(test: TestRecord, metric: str) -> float | None:
+    """Return the metric of the first window inside the case, which is the import.
+
+    The whole case's samples do not tell what the import cost: they bracket its set-up as well.
+    """
+    for sample in test.samples:
+        if sample.metric == metric and sample.params.get("phase", WHOLE_CASE) != WHOLE_CASE:
+            return sample.value
+    return None

@@ -1,0 +1,103 @@
+"""What became of a run, in a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from farm.analysis.verdicts import count, exit_code, total
+from farm.model import Verdict
+from farm.store import Store, load_run
+from farm.store.records import JobRecord, RunRecord, TestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """One job's outcome; ``verdicts`` counts its tests by their last attempt.
+
+    ``ok`` says whether the job ended in order, ``reason`` why it did not.
+    """
+
+    job: str
+    board: str
+    board_type: str
+    image: str
+    kernel: str
+    journal: str
+    ok: bool
+    reason: str
+    verdicts: Mapping[Verdict, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run's outcome; ``exit`` is the exit code that it asks for."""
+
+    run: str
+    jobs: tuple[JobSummary, ...]
+    verdicts: Mapping[Verdict, int]
+    exit: int
+
+
+def run_summary(store: Store, run: str) -> RunSummary:
+    """Return the outcome of the run with this id.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    return summarise(load_run(store, run))
+
+
+def summarise(run: RunRecord) -> RunSummary:
+    """Return the outcome of a run that was read from the store."""
+    jobs = tuple(
+        JobSummary(
+            job=job.job,
+            board=job.board,
+            board_type=job.board_type,
+            image=job.image.profile,
+            kernel=job.kernel,
+            journal=job.journal,
+            ok=job.ok,
+            reason=job.reason or job.problem,
+            verdicts=count(test.verdict for test in job.final_tests),
+        )
+        for job in run.jobs
+    )
+    verdicts = total(job.verdicts for job in jobs)
+    return RunSummary(run.id, jobs, verdicts, exit_of((job.verdicts, job.ok) for job in jobs))
+
+
+def second_attempts(first_reasons: Sequence[str]) -> str:
+    """Say how many tests were tried twice, from the reasons of their first attempts; or nothing.
+
+    Their last attempts count, so nothing else of a run's outcome tells of them.
+    """
+    number = len(first_reasons)
+    if not number:
+        return ""
+    tests = "1 test" if number == 1 else f"{number} tests"
+    said = f"{tests} needed a second attempt, as the board hung or its link was lost"
+    return f"{said}: {first_reasons[0]}" + (" …" if len(set(first_reasons)) > 1 else "")
+
+
+def exit_of(jobs: Iterable[tuple[Mapping[Verdict, int], bool]]) -> int:
+    """Return the exit code of a run from its jobs: verdict counts, and whether it ended in order.
+
+    A job that did not end in order is a gap whatever its verdicts, and so is a run in which nothing
+    ran; one board of several that share the tests may have had none of them.
+    """
+    listed = list(jobs)
+    code = exit_code(total(counts for counts, _ in listed))
+    in_order = all(ok for _, ok in listed) and any(counts for counts, _ in listed)
+    return code or (0 if in_order else 3)
+
+
+def unsettled(run: RunRecord) -> tuple[tuple[JobRecord, TestRecord], ...]:
+    """Return the tests to repeat: what failed and what was not learnt, each with its job."""
+    return tuple(
+        (job, test)
+        for job in run.jobs
+        for test in job.final_tests
+        if test.verdict.is_failure or test.verdict.is_gap
+    )
