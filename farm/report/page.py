@@ -1,0 +1,343 @@
+"""What the HTML page shows, worked out from a run and its history; no markup here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from farm.analysis.headline import Headline, Line, Measured, headlines, moved
+from farm.analysis.matrix import Matrix, matrix
+from farm.analysis.requirements import RequirementRow, requirements
+from farm.analysis.summary import second_attempts
+from farm.analysis.trend import History, Trend, trends
+from farm.analysis.verdicts import WORST_FIRST, count, total
+from farm.model import Verdict
+from farm.store.records import ComplaintRecord, JobRecord, RunRecord, TestRecord
+
+VerdictHistory = Mapping[tuple[str, str], tuple[tuple[str, Verdict], ...]]
+"""Earlier runs' verdicts, oldest first, by (board, nodeid)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test as a row of the page; ``anchor`` is its id in it."""
+
+    anchor: str
+    job: JobRecord
+    test: TestRecord
+    trends: tuple[Trend, ...]
+    columns: tuple[str, ...]
+    table: tuple[tuple[str, tuple[Trend | None, ...]], ...]
+    quiet: tuple[str, ...]
+    earlier_attempts: tuple[TestRecord, ...]
+    complaints: tuple[ComplaintRecord, ...]
+    earlier: tuple[tuple[str, Verdict], ...]
+
+    @property
+    def unseen(self) -> tuple[ComplaintRecord, ...]:
+        """The kernel's complaints that the console excerpt does not show."""
+        return tuple(one for one in self.complaints if one.line not in self.test.console)
+
+    @property
+    def since(self) -> str:
+        """Say how long it has been like this: new, or the run since which."""
+        if not self.earlier:
+            return "first run of this test here"
+        good = [index for index, (_, verdict) in enumerate(self.earlier) if not _bad(verdict)]
+        if good and good[-1] == len(self.earlier) - 1:
+            return f"new: {self.earlier[-1][1].value} in the run before"
+        bad_for = len(self.earlier) - (good[-1] + 1 if good else 0)
+        return f"bad for {bad_for + 1} runs, since {self.earlier[-bad_for][0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What failed in one way: one test, with every set of parameters and board that did."""
+
+    cases: tuple[Case, ...]
+
+    @property
+    def first(self) -> Case:
+        """The case that stands for the others."""
+        return self.cases[0]
+
+    @property
+    def boards(self) -> tuple[JobRecord, ...]:
+        """The jobs in which it failed, each once."""
+        return tuple({case.job.job: case.job for case in self.cases}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Tests of one board that told nothing for one reason."""
+
+    verdict: Verdict
+    board: str
+    reason: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A suite's cases, by test function."""
+
+    name: str
+    verdicts: Mapping[Verdict, int]
+    tests: tuple[tuple[str, tuple[Case, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One job as a card of the page."""
+
+    job: JobRecord
+    verdicts: Mapping[Verdict, int]
+    facts: tuple[tuple[str, Any], ...]
+    devices: tuple[Mapping[str, str], ...]
+    groups: tuple[Mapping[str, str], ...]
+    stages: tuple[tuple[str, float], ...]
+    stray: tuple[ComplaintRecord, ...]
+    matrix: Matrix | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything that the template shows."""
+
+    run: RunRecord
+    verdicts: Mapping[Verdict, int]
+    boards: tuple[Board, ...]
+    failures: tuple[Failure, ...]
+    gaps: tuple[Gap, ...]
+    known: tuple[Case, ...]
+    suites: tuple[Suite, ...]
+    headlines: tuple[Headline, ...]
+    moved: tuple[tuple[Line, TestRecord], ...]
+    absent: tuple[tuple[str, str, str, int], ...]
+    requirements: tuple[RequirementRow, ...]
+    earlier_runs: int
+
+    @property
+    def headline(self) -> str:
+        """Say in one line how the run came out."""
+        tests = sum(self.verdicts.values())
+        if not tests:
+            return "Nothing ran"
+        failed = sum(number for verdict, number in self.verdicts.items() if verdict.is_failure)
+        gaps = sum(number for verdict, number in self.verdicts.items() if verdict.is_gap)
+        if failed:
+            return f"{failed} of {tests} tests failed"
+        if gaps:
+            return f"{gaps} of {tests} tests told nothing"
+        ran = tests - self.verdicts.get(Verdict.SKIP, 0)
+        return f"All {ran} tests passed" if ran else "Every test was skipped"
+
+    @property
+    def second_attempts(self) -> str:
+        """Say how many tests were tried twice, and why; empty where none was."""
+        return second_attempts([why for job in self.run.jobs for why in job.first_reasons])
+
+
+def page(run: RunRecord, history: History, verdict_history: VerdictHistory) -> Page:
+    """Work out the page of a run."""
+    cases = [
+        _case(job, test, f"c{job_number}-{number}", history, verdict_history)
+        for job_number, job in enumerate(run.jobs)
+        for number, test in enumerate(job.final_tests)
+    ]
+    measured: list[Measured] = [(case.job, case.test, case.trends) for case in cases]
+    boards = tuple(_board(job) for job in run.jobs)
+    return Page(
+        run=run,
+        verdicts=total(board.verdicts for board in boards),
+        boards=boards,
+        failures=_failures(cases),
+        gaps=_gaps(cases),
+        known=tuple(case for case in cases if case.test.verdict is Verdict.XFAIL),
+        suites=_suites(cases),
+        headlines=headlines(measured),
+        moved=moved(measured),
+        absent=_absent(cases),
+        requirements=requirements(run),
+        earlier_runs=len({point.run for points in history.values() for point in points} - {run.id}),
+    )
+
+
+def _bad(verdict: Verdict) -> bool:
+    return verdict.is_failure or verdict.is_gap
+
+
+def _case(
+    job: JobRecord,
+    test: TestRecord,
+    anchor: str,
+    history: History,
+    verdict_history: VerdictHistory,
+) -> Case:
+    found = trends(test, history, job.run, noiseless=job.exact)
+    loud = [trend for trend in found if not trend.quiet]
+    columns = tuple(dict.fromkeys(_column(trend) for trend in loud))
+    by_metric: dict[str, dict[str, Trend]] = {}
+    for trend in loud:
+        by_metric.setdefault(trend.metric, {})[_column(trend)] = trend
+    return Case(
+        anchor=anchor,
+        job=job,
+        test=test,
+        trends=found,
+        columns=columns,
+        table=tuple(
+            (metric, tuple(row.get(column) for column in columns))
+            for metric, row in by_metric.items()
+        ),
+        quiet=tuple(
+            dict.fromkeys(trend.metric for trend in found if trend.metric not in by_metric)
+        ),
+        earlier_attempts=tuple(
+            one for one in job.tests if one.nodeid == test.nodeid and not one.final
+        ),
+        complaints=tuple(one for one in job.complaints if one.nodeid == test.nodeid),
+        earlier=verdict_history.get((job.board, test.nodeid), ()),
+    )
+
+
+def _column(trend: Trend) -> str:
+    """Return the heading of a sample: its phase, and what else tells it apart."""
+    rest = (f"{name}={value}" for name, value in trend.params.items() if name != "phase")
+    return " ".join(filter(None, (trend.params.get("phase", ""), *rest)))
+
+
+def _failures(cases: Iterable[Case]) -> tuple[Failure, ...]:
+    groups: dict[tuple[Any, ...], list[Case]] = {}
+    for case in cases:
+        test = case.test
+        if test.verdict.is_failure:
+            key = (test.verdict, test.suite, test.test, test.reason, test.console)
+            groups.setdefault(key, []).append(case)
+    failures = (Failure(tuple(members)) for members in groups.values())
+    return tuple(
+        sorted(failures, key=lambda failure: WORST_FIRST.index(failure.first.test.verdict))
+    )
+
+
+def _gaps(cases: Iterable[Case]) -> tuple[Gap, ...]:
+    groups: dict[tuple[Verdict, str, str], list[Case]] = {}
+    for case in cases:
+        if case.test.verdict.is_gap:
+            key = (case.test.verdict, case.job.board, case.test.reason)
+            groups.setdefault(key, []).append(case)
+    return tuple(Gap(*key, tuple(members)) for key, members in groups.items())
+
+
+def _suites(cases: Iterable[Case]) -> tuple[Suite, ...]:
+    suites: dict[str, dict[str, list[Case]]] = {}
+    for case in cases:
+        suites.setdefault(case.test.suite, {}).setdefault(case.test.test, []).append(case)
+    return tuple(
+        Suite(
+            name,
+            count(case.test.verdict for members in tests.values() for case in members),
+            tuple((test, tuple(members)) for test, members in tests.items()),
+        )
+        for name, tests in suites.items()
+    )
+
+
+def _absent(cases: Iterable[Case]) -> tuple[tuple[str, str, str, int], ...]:
+    counted: dict[tuple[str, str, str], int] = {}
+    for case in cases:
+        for one in case.test.absent:
+            key = (case.job.board, one.counter, one.reason)
+            counted[key] = counted.get(key, 0) + 1
+    return tuple((*key, number) for key, number in sorted(counted.items()))
+
+
+def _board(job: JobRecord) -> Board:
+    topology = job.boots[-1].topology if job.boots else {}
+    running = {test.nodeid for test in job.tests}
+    return Board(
+        job=job,
+        verdicts=count(test.verdict for test in job.final_tests),
+        facts=_facts(job),
+        devices=_devices(topology),
+        groups=_groups(topology),
+        stages=_stages(job),
+        stray=tuple(one for one in job.complaints if one.nodeid not in running),
+        matrix=matrix(job),
+    )
+
+
+def _devices(topology: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
+    """Return the board's devices with their nodes; what a board told may be of any shape."""
+    known = _mapping(topology.get("devices"))
+    nodes: dict[tuple[str, ...], list[str]] = {}
+    for kind in ("drm", "v4l2"):
+        for node in _list(topology.get(kind)):
+            told = _mapping(node)
+            name = str(told.get("pci") or told.get("device") or "")
+            device = _mapping(known.get(name))
+            row = (
+                name,
+                str(device.get("driver") or told.get("driver") or ""),
+                str(device.get("iommu_group", "")),
+                str(device.get("dma_mask_bits", "")),
+            )
+            nodes.setdefault(row, []).append(str(told.get("node", "") if told else node))
+    rows = [
+        {"device": device, "driver": driver, "nodes": " ".join(names), "group": group, "dma": dma}
+        for (device, driver, group, dma), names in nodes.items()
+    ]
+    rows.extend({"nodes": f"dma_heap/{heap}"} for heap in _list(topology.get("heaps")))
+    if topology.get("udmabuf"):
+        limits = _mapping(topology["udmabuf"])
+        named = " ".join(f"{name}={limits[name]}" for name in limits if name != "device")
+        rows.append({"nodes": "udmabuf", "driver": named})
+    return tuple(rows)
+
+
+def _facts(job: JobRecord) -> tuple[tuple[str, Any], ...]:
+    """Return what the last boot told, save what the page tells elsewhere."""
+    if not job.boots:
+        return ()
+    boot = job.boots[-1]
+    facts = [(name, value) for name, value in boot.facts.items() if not name.startswith("absent_")]
+    rest = [(name, boot.topology.get(name)) for name in ("memory_kib", "cma", "absent")]
+    return (*facts, *((name.replace("_kib", ", KiB"), told) for name, told in rest if told))
+
+
+def _groups(topology: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
+    known = _mapping(topology.get("devices"))
+    rows = []
+    for group in _list(topology.get("iommu_groups")):
+        told = _mapping(group)
+        members = []
+        for member in _list(told.get("devices")):
+            name = str(_mapping(member).get("name", "")) or str(member)
+            driver = _mapping(member).get("driver") or _mapping(known.get(name)).get("driver")
+            members.append(f"{name} ({driver})" if driver else name)
+        rows.append(
+            {
+                "id": str(told.get("id", "")),
+                "type": str(told.get("type", "")),
+                "devices": ", ".join(members),
+            }
+        )
+    return tuple(rows)
+
+
+def _stages(job: JobRecord) -> tuple[tuple[str, float], ...]:
+    """Return where the time went: seconds by state, in the order in which they were entered."""
+    spent: dict[str, float] = {}
+    ends = [state.at for state in job.states[1:]] + [job.ended_at]
+    for state, end in zip(job.states, ends, strict=False):
+        spent[state.state] = spent.get(state.state, 0.0) + max(0.0, end - state.at)
+    return tuple((state, seconds) for state, seconds in spent.items() if seconds >= 0.05)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,211 @@
+"""The sharing matrix as a picture, drawn by matplotlib as SVG whose colours follow the page."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from markupsafe import Markup
+
+from farm.analysis.matrix import Matrix, MatrixCell
+from farm.report.numbers import quantity
+from farm.report.text import one_line, shorten
+
+SHADES = 5
+"""How many shades tell the cost of a shared cell; the page's ``--cost-0`` … are cheap to dear."""
+
+_CELL = (1.16, 0.56)
+_LABEL = 18
+
+# matplotlib writes colours as literals; these stand for the page's variables until the end.
+_VARIABLES = {
+    "ink": "#010101",
+    "muted": "#010102",
+    "refused": "#010103",
+    "wrong": "#010104",
+    "untold": "#010105",
+    "card": "#010106",
+    "fail": "#010107",
+    **{f"cost-{shade}": f"#01020{shade}" for shade in range(SHADES)},
+    **{f"cost-ink-{shade}": f"#01030{shade}" for shade in range(SHADES)},
+}
+
+
+def picture(matrix: Matrix, scale: Scale, *, name: str) -> Markup:
+    """Return the matrix as an SVG element; ``name`` keeps its ids apart from other pictures'.
+
+    Shared cells are shaded by what the import cost, on a logarithmic scale; a refusal shows its
+    errno; what failed its test has a frame.
+    """
+    # Loaded here: only a report with a matrix pays for matplotlib.
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    columns, rows = len(matrix.importers), len(matrix.exporters)
+    left, top, below = 1.5, 0.62, 0.1
+    width, height = left + columns * _CELL[0], top + rows * _CELL[1] + below
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
+        figure = Figure(figsize=(width, height))
+        FigureCanvasSVG(figure)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.set_xlim(-left / _CELL[0], columns)
+        axes.set_ylim(rows + below / _CELL[1], -top / _CELL[1])
+        _labels(axes, matrix)
+        for row, exporter in enumerate(matrix.exporters):
+            for column, importer in enumerate(matrix.importers):
+                cell = matrix.cells.get((exporter, importer))
+                if cell is not None:
+                    _draw(axes, column, row, cell, scale)
+        out = io.StringIO()
+        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    return Markup(_inlined(out.getvalue(), name))
+
+
+def summary(matrix: Matrix) -> str:
+    """Return the matrix in a sentence: how many pairs share, refuse (and how), or went wrong."""
+    cells = matrix.cells.values()
+    parts = [f"{sum(cell.outcome == 'shared' for cell in cells)} of {len(cells)} pairs share"]
+    errnos = Counter(
+        one_line(cell.errno) or "no errno" for cell in cells if cell.outcome == "refused"
+    )
+    if errnos:
+        told = ", ".join(f"{number} {errno}" for errno, number in errnos.most_common(6))
+        parts.append(f"{errnos.total()} refused ({told})")
+    for outcome, words in (("wrong", "with wrong content"), ("", "told nothing")):
+        if number := sum(cell.outcome == outcome for cell in cells):
+            parts.append(f"{number} {words}")
+    costs = [cell.cost_ns for cell in cells if cell.outcome == "shared" and cell.cost_ns]
+    if costs:
+        parts.append(
+            f"an import takes {quantity(min(costs), 'ns')} to {quantity(max(costs), 'ns')}"
+        )
+    return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Costs on a logarithmic scale in :data:`SHADES` steps.
+
+    It spans at least a decade, so that noise is pale, and ends at twenty times the median, so that
+    a few very dear cells do not make all others look alike.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, matrices: Iterable[Matrix]) -> Scale:
+        """Return the scale that holds every cost of these matrices."""
+        costs = [
+            cell.cost_ns
+            for matrix in matrices
+            for cell in matrix.cells.values()
+            if cell.outcome == "shared" and cell.cost_ns and cell.cost_ns > 0
+        ]
+        if not costs:
+            return cls(1.0, 10.0)
+        low = min(costs)
+        return cls(low, max(low * 10, min(max(costs), median(costs) * 20)))
+
+    def shade(self, cost: float | None) -> int:
+        """Return the step of a cost, 0 for the cheapest or an unknown one."""
+        if not cost or cost <= self.low:
+            return 0
+        place = math.log(cost / self.low) / math.log(self.high / self.low)
+        return min(SHADES - 1, int(place * SHADES))
+
+
+def _labels(axes: object, matrix: Matrix) -> None:
+    text = axes.text  # type: ignore[attr-defined]
+    for column, importer in enumerate(matrix.importers):
+        text(
+            column + 0.5,
+            -0.14,
+            _label(importer),
+            ha="center",
+            va="bottom",
+            fontsize=9,
+            color=_VARIABLES["ink"],
+        )
+    for row, exporter in enumerate(matrix.exporters):
+        text(
+            -0.08,
+            row + 0.5,
+            _label(exporter),
+            ha="right",
+            va="center",
+            fontsize=9,
+            color=_VARIABLES["ink"],
+        )
+    muted = {"fontsize": 8, "color": _VARIABLES["muted"]}
+    text(-0.08, -0.14, "exporter ↓", ha="right", va="bottom", **muted)
+    text(0.02, -0.68, "importer →", ha="left", va="center", **muted)
+
+
+def _draw(axes: object, column: int, row: int, cell: MatrixCell, scale: Scale) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    word, cost = _words(cell)
+    shade = scale.shade(cell.cost_ns)
+    face = {
+        "shared": f"cost-{shade}",
+        "refused": "refused",
+        "wrong": "wrong",
+    }.get(cell.outcome, "untold")
+    ink = {"shared": f"cost-ink-{shade}", "wrong": "card"}.get(cell.outcome, "ink")
+    bad = cell.verdict.is_failure or cell.verdict.is_gap
+    edge = "fail" if cell.verdict.is_failure else "muted" if bad else "card"
+    axes.add_patch(  # type: ignore[attr-defined]
+        FancyBboxPatch(
+            (column + 0.03, row + 0.06),
+            0.94,
+            0.88,
+            boxstyle="round,pad=0,rounding_size=0.07",
+            mutation_aspect=_CELL[0] / _CELL[1],
+            facecolor=_VARIABLES[face],
+            edgecolor=_VARIABLES[edge],
+            linewidth=2.2 if bad else 0.5,
+        )
+    )
+    text = axes.text  # type: ignore[attr-defined]
+    middle = {"ha": "center", "va": "center", "color": _VARIABLES[ink]}
+    text(column + 0.5, row + (0.36 if cost else 0.5), word, fontsize=9, weight="bold", **middle)
+    if cost:
+        text(column + 0.5, row + 0.68, cost, fontsize=7.5, **middle)
+
+
+def _words(cell: MatrixCell) -> tuple[str, str]:
+    if cell.outcome == "shared":
+        parts = [] if cell.cost_ns is None else [quantity(cell.cost_ns, "ns")]
+        if cell.maps is not None:
+            parts.append("1 map" if cell.maps == 1 else f"{quantity(cell.maps, '')} maps")
+        return "shared", " · ".join(parts)
+    if cell.outcome == "refused":
+        return _label(cell.errno or "refused"), "refused" if cell.errno else ""
+    if cell.outcome == "wrong":
+        return "wrong", "content differs"
+    return cell.verdict.value, ""
+
+
+def _label(text: str) -> str:
+    return shorten(one_line(text), _LABEL)
+
+
+def _inlined(svg: str, name: str) -> str:
+    """Return the SVG element alone, with ids of its own and the page's colours."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    prefix = "".join(char if char.isalnum() else "-" for char in name)
+    svg = re.sub(r'\bid="([^"]*)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{prefix}-", svg)
+    for variable, colour in _VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    return svg
