@@ -1,0 +1,145 @@
+"""What a run leaves behind: its journals in the store, its report, and a summary to look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from farm.cli.output import add_row, out, table
+from farm.cli.phases import Phases
+from farm.errors import FarmError
+
+if TYPE_CHECKING:
+    from farm.run.job import JobSpec
+    from farm.run.orchestrator import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to; ``report`` is empty where none could be written."""
+
+    run: str
+    jobs: Sequence[Job]
+    exit: int
+    report: str
+
+
+def check_store(db: str | None) -> None:
+    """Find out before the run, not after it, that results have nowhere to go."""
+    from farm.store import open_store
+
+    with open_store(db):
+        pass
+
+
+def split_time(jobs: Sequence[Job], phases: Phases) -> None:
+    """Add where the time of the longest job went."""
+    if not jobs:
+        return
+    view = max((job.view for job in jobs), key=lambda view: sum(view.spent.values()))
+    parts = {
+        "lease": ("starting", "waiting"),
+        "collect": ("leased",),
+        "boot": ("booting", "rebooting", "ready"),
+        "cases": ("running",),
+        "power-off": ("off", "released"),
+    }
+    for name, states in parts.items():
+        phases.add(name, view.time_in(*states))
+
+
+def keep(
+    db: str | None, run_id: str, specs: Sequence[JobSpec], folder: Path
+) -> tuple[str, list[FarmError]]:
+    """Take the journals into the store and write the report; journals outlive any failure here."""
+    from farm.errors import InfraError
+    from farm.report.html import write_html
+    from farm.store import ingest, open_store
+
+    troubles: list[FarmError] = []
+    again = f"the journals are kept; try again with: farm ingest {folder}"
+    try:
+        with open_store(db) as store:
+            for spec in specs:
+                try:
+                    ingest(spec.journal, store)
+                except FarmError as error:
+                    troubles.append(error)
+            path = folder / "report.html"
+            if len(troubles) < len(specs):
+                write_html(store, run_id, path)
+                return str(path), troubles
+    except FarmError as error:
+        troubles.append(error)
+    except OSError as error:
+        troubles.append(InfraError(f"the report was not written: {error}", next_step=again))
+    return "", troubles
+
+
+def exit_of(jobs: Sequence[Job]) -> int:
+    """Return the exit code that jobs ask for."""
+    from farm.analysis import exit_code
+
+    counts: Counter[Any] = Counter()
+    for job in jobs:
+        counts.update(job.view.final_counts())
+    code = exit_code(counts)
+    broken = not counts or any(not job.view.ok for job in jobs)
+    return code or (3 if broken else 0)
+
+
+def as_object(outcome: Outcome) -> dict[str, Any]:
+    """Return what ``farm run --json`` prints."""
+    return {
+        "run": outcome.run,
+        "exit": outcome.exit,
+        "jobs": [
+            {
+                "board": job.spec.board,
+                "board_type": job.spec.board_type,
+                "image": job.spec.image.profile,
+                "kernel": job.view.kernel,
+                "journal": str(job.spec.journal),
+                "verdicts": {str(name): n for name, n in job.view.final_counts().items()},
+            }
+            for job in outcome.jobs
+        ],
+        "report": outcome.report,
+    }
+
+
+def print_second_attempts(first_reasons: Sequence[str]) -> None:
+    """Print how many tests were tried twice, if any was."""
+    from farm.analysis import second_attempts
+    from farm.report.text import one_line
+
+    if said := second_attempts(first_reasons):
+        out().print(Text(one_line(said), style="yellow"), soft_wrap=True)
+
+
+def print_summary(outcome: Outcome) -> None:
+    """Print a row per board, and where the report is."""
+    listing = table("board", "type", "kernel", "verdicts", "", title=f"run {outcome.run}")
+    for job in outcome.jobs:
+        counts = job.view.final_counts()
+        verdicts = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+        cells = [job.spec.board, job.spec.board_type, job.view.kernel or "never came up"]
+        style = "red" if any(verdict.is_failure for verdict in counts) else "green"
+        if not job.view.ok or any(verdict.is_gap for verdict in counts):
+            style = "yellow" if style == "green" else style
+        add_row(
+            listing,
+            [*cells, verdicts or "nothing ran", job.view.reason],
+            styles={3: style, 4: "yellow"},
+        )
+    console = out()
+    console.print(listing)
+    reasons = [reason for job in outcome.jobs for reason in job.view.first_reasons]
+    print_second_attempts(reasons)
+    if outcome.report:
+        console.print(f"report: {outcome.report}", soft_wrap=True)

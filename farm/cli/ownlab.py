@@ -1,0 +1,114 @@
+"""The lab of a run: the one at hand, or a virtual one for the time of the run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from farm.cli.output import err
+from farm.cli.phases import Phases
+from farm.errors import UsageError
+
+if TYPE_CHECKING:
+    from farm.cli.run import Options
+    from farm.inventory import BoardType
+
+LATER_TAGS = ("image_id", "hw_")
+"""How tags begin whose values are known only once a virtual board is made."""
+
+
+def with_all_cores(options: Options, types: Mapping[str, BoardType]) -> Options:
+    """Ask for as many boards of an exact type as there are processors, in a lab of our own.
+
+    They share the tests; more boards change no number, since these boards count no time.
+    """
+    from dataclasses import replace
+
+    from farm.run.plan import is_exact
+
+    if options.coordinator:
+        return options
+    exact = {name for name in options.boards if name in types and is_exact(types[name])}
+    many = min(len(os.sched_getaffinity(0)), 8)
+    more = [name for name in sorted(exact) for _ in range(many - options.boards.count(name))]
+    return replace(options, boards=(*options.boards, *more))
+
+
+@contextlib.contextmanager
+def lab_of(options: Options, types: Mapping[str, BoardType], phases: Phases) -> Iterator[str]:
+    """Give the coordinator's address: the lab at hand, or a virtual one for the time being."""
+    from farm import image
+    from farm.inventory import load_image_profile
+    from farm.lab import qemu, virtual
+    from farm.lab.placement import check_names
+
+    if options.coordinator:
+        yield options.coordinator
+        return
+    offered = sorted(name for name, board_type in types.items() if board_type.virtual)
+    for word in options.boards:
+        if word in types and word not in offered:
+            raise UsageError(
+                f"--board {word!r}: a board of hardware, and no lab is at hand",
+                next_step="name the lab's labgrid coordinator: set LG_COORDINATOR, or give "
+                "--coordinator",
+            )
+    check_names(options.boards, (), offered)
+    usual = virtual.default_types(types)
+    unnamed = matching(options.match, options.image, types, usual, offered)
+    wanted = dict(Counter(options.boards or unnamed))
+    check_configs(types, wanted)
+    say = err().print
+    qemu.version()  # without QEMU, building an image is in vain
+    with phases.phase("image"):
+        for profile in sorted({options.image or types[name].image for name in wanted}):
+            image.build(load_image_profile(profile), own=options.own, progress=say)
+    with contextlib.ExitStack() as stack:
+        with phases.phase("lab"):
+            lab = stack.enter_context(
+                virtual.temporary(wanted, profile=options.image, own=options.own, progress=say)
+            )
+        yield lab.coordinator
+        with phases.phase("lab"):
+            stack.close()
+
+
+def matching(
+    match: Mapping[str, str],
+    image: str,
+    types: Mapping[str, BoardType],
+    usual: Sequence[str],
+    offered: Sequence[str],
+) -> list[str]:
+    """Return the types to bring up where none is named: the usual ones that --match leaves.
+
+    Raises:
+        UsageError: no virtual board would have such tags.
+    """
+
+    def may_match(name: str) -> bool:
+        tags = {"board_type": name, "image": image or types[name].image, "virtual": "yes"}
+        return all(
+            tags.get(key) == value or key.startswith(LATER_TAGS) for key, value in match.items()
+        )
+
+    found = list(filter(may_match, usual)) or list(filter(may_match, offered))
+    if not found:
+        words = " ".join(f"{key}={value}" for key, value in match.items())
+        raise UsageError(
+            f"--match {words}: no virtual board is tagged so, and no lab is at hand",
+            next_step="match board_type, image or virtual=yes; or name your lab's labgrid "
+            "coordinator: set LG_COORDINATOR, or give --coordinator",
+        )
+    return found
+
+
+def check_configs(types: Mapping[str, BoardType], names: Iterable[str]) -> None:
+    """Find out before a board is touched that labgrid cannot use its config."""
+    from farm.board.envfile import check_environment
+
+    for name in sorted(names):
+        check_environment(types[name].config)

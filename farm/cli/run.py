@@ -1,0 +1,344 @@
+"""``farm run``: suites on boards, from power-off to a report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from farm.cli.labs import CoordinatorOption, chosen_lab
+from farm.cli.outcome import (
+    Outcome,
+    as_object,
+    check_store,
+    exit_of,
+    keep,
+    print_summary,
+    split_time,
+)
+from farm.cli.output import JsonFlag, err, error_text, print_json
+from farm.cli.ownlab import check_configs, lab_of, with_all_cores
+from farm.cli.phases import Phases
+from farm.errors import LabError, UsageError
+
+if TYPE_CHECKING:
+    from farm.image.own import Own
+    from farm.inventory import BoardType
+    from farm.run.job import JobSpec
+    from farm.run.orchestrator import Job
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    suites: Sequence[str]
+    boards: Sequence[str]
+    match: Mapping[str, str]
+    image: str
+    own: Own
+    keyword: str
+    out: Path | None
+    coordinator: str
+    db: str | None
+    wait_s: float
+    cached: bool
+
+
+@app.command()
+def run(
+    suites: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SUITE",
+            help="Suites to run (mapcache), or files or tests of them. Default: every suite.",
+            show_default=False,
+        ),
+    ] = None,
+    board: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--board",
+            "-b",
+            metavar="NAME-or-TYPE",
+            help="A board, or a board type for any free one of it. Repeat for several. "
+            "Default: every free board of the lab.",
+            show_default=False,
+        ),
+    ] = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--match",
+            "-m",
+            metavar="KEY=VALUE",
+            help="Only boards whose labgrid place has this tag. Repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
+    image: Annotated[
+        str,
+        typer.Option(
+            "--image",
+            metavar="PROFILE",
+            envvar="FARM_IMAGE",
+            help="Image that virtual boards boot (see: farm image list). Default: the board's own.",
+            show_default=False,
+        ),
+    ] = "",
+    kernel: Annotated[
+        Path | None,
+        typer.Option(
+            "--kernel",
+            metavar="FILE",
+            help="Boot this arm64 kernel (Image or Image.gz) on virtual boards; the rest of the "
+            "image and what it declares stay the profile's.",
+            show_default=False,
+        ),
+    ] = None,
+    modules: Annotated[
+        Path | None,
+        typer.Option(
+            "--modules",
+            metavar="DIR",
+            help="The modules of --kernel, as `make modules_install` puts them.",
+            show_default=False,
+        ),
+    ] = None,
+    driver: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--driver",
+            metavar="FILE",
+            help="Load this kernel module (.ko) on virtual boards: a driver under test. Stands in "
+            "for the image's module of that name. Repeat for several, in order.",
+            show_default=False,
+        ),
+    ] = None,
+    failed: Annotated[
+        str,
+        typer.Option(
+            "--failed",
+            metavar="RUN",
+            help="Only what failed, broke or never ran in that run (`last` is the newest).",
+            show_default=False,
+        ),
+    ] = "",
+    keyword: Annotated[
+        str, typer.Option("-k", metavar="EXPR", help="Only tests whose names match (pytest's -k).")
+    ] = "",
+    listing: Annotated[
+        bool, typer.Option("--list", help="List what would run; boots nothing.")
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Put the run's folder (journals, logs, report) here. Default: the data folder.",
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for a held board.")
+    ] = 0.0,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            help="Measure everything anew on exact boards, also where nothing has changed.",
+        ),
+    ] = False,
+    coordinator: CoordinatorOption = None,
+    db: Annotated[
+        str | None,
+        typer.Option("--db", envvar="FARM_DB", help="Database of results.", show_default=False),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run suites on boards and write a report.
+
+    Takes each board through labgrid: lease, power-off, boot, tests, power-off, release. Boards run
+    side by side. Without a lab (LG_COORDINATOR, --coordinator, `farm lab up`) two virtual boards
+    are brought up for the time of the run. Ctrl-C once ends in order and keeps the results.
+
+    Examples:
+
+      farm run                                every suite on every free board
+
+      farm run mapcache --board virt-smmuv3   one suite on one board of that type
+
+      farm run --failed last                  once more what did not pass
+
+      farm run --list                         what there is to run, by board type
+
+      farm run --driver my.ko --image debian-12   a driver of your own, on Debian 12's kernel
+
+    Exits 1 if a test failed or broke, 3 if a board or the lab did or nothing ran, else 0.
+    """
+    from farm.image.own import read_own
+    from farm.lab.placement import parse_match
+    from farm.run.selection import choose_suites
+
+    own = read_own(kernel, modules, driver or ())
+    options = Options(
+        suites=choose_suites(suites or []),
+        boards=tuple(board or ()),
+        match=parse_match(match or []),
+        image=image,
+        own=own,
+        keyword=keyword,
+        out=to,
+        coordinator=_lab_for(own, coordinator),
+        db=db,
+        wait_s=wait,
+        cached=not no_cache,
+    )
+    if image:
+        from farm.inventory import load_image_profile
+
+        load_image_profile(image)
+    if listing:
+        from farm.cli.listing import list_tests
+
+        list_tests(options, as_json=as_json)
+        return
+    phases = Phases()
+    check_store(db)
+    select = None
+    if failed:
+        options, select = _repeat(options, failed, explicit=bool(suites))
+    outcome = _carry_out(options, select, phases)
+    if as_json:
+        print_json(as_object(outcome))
+    else:
+        print_summary(outcome)
+        err().print(str(phases), style="dim")
+    raise typer.Exit(outcome.exit)
+
+
+def _lab_for(own: Own, coordinator: str | None) -> str:
+    """Return the coordinator to use; what is the user's own needs boards of this run's own."""
+    if not own:
+        return chosen_lab(coordinator)
+    if coordinator:
+        raise UsageError(
+            "the boards of a lab that is up boot what they were set up with: no --kernel, --driver",
+            next_step="leave out --coordinator and LG_COORDINATOR; virtual boards are then brought "
+            "up for the run",
+        )
+    return ""
+
+
+def _repeat(
+    options: Options, failed: str, *, explicit: bool
+) -> tuple[Options, dict[str, list[str]]]:
+    """Return the options and the node ids by board type that repeat what a run did not settle."""
+    from dataclasses import replace
+
+    from farm.analysis import unsettled
+    from farm.store import load_run, open_store, resolve_run
+
+    with open_store(options.db) as store:
+        run_id = resolve_run(store, failed)
+        rows = unsettled(load_run(store, run_id))
+    select: dict[str, list[str]] = {}
+    for job, test in rows:
+        select.setdefault(job.board_type, []).append(test.nodeid)
+    if not select:
+        raise UsageError(
+            f"run {run_id} has nothing to repeat: no FAIL, XPASS, ERROR, INFRA or MISS",
+            next_step="leave out --failed to run everything",
+        )
+    changes: dict[str, Any] = {}
+    if not explicit:
+        files = {nodeid.partition("::")[0] for ids in select.values() for nodeid in ids}
+        changes["suites"] = sorted(files)
+    if not options.boards:
+        changes["boards"] = tuple(sorted(select))
+    return replace(options, **changes), {name: sorted(set(ids)) for name, ids in select.items()}
+
+
+def _carry_out(
+    options: Options, select: Mapping[str, Sequence[str]] | None, phases: Phases
+) -> Outcome:
+    from farm import paths
+    from farm.board import payload
+    from farm.inventory import load_board_types
+    from farm.run.job import new_run_id
+    from farm.run.plan import Wish
+
+    types = load_board_types()
+    run_id = new_run_id()
+    folder = (options.out.absolute() if options.out else paths.runs_dir()) / run_id
+    options = with_all_cores(options, types)
+    with lab_of(options, types, phases) as address:
+        wish = Wish(
+            run=run_id,
+            coordinator=address,
+            folder=folder,
+            suites=options.suites,
+            select=select,
+            keyword=options.keyword,
+            image=options.image,
+            wait_s=options.wait_s,
+            cached=options.cached,
+            argv=sys.argv[1:],
+        )
+        with phases.phase("lab"):
+            specs = _place(options, types, wish)
+        with phases.phase("payload"):
+            payload.build()
+        try:
+            jobs = _run(specs)
+        finally:
+            _end_leases_of_killed_jobs(address)
+    split_time(jobs, phases)
+    with phases.phase("report"):
+        report, troubles = keep(options.db, run_id, specs, folder)
+    for trouble in troubles:
+        print(error_text(trouble), file=sys.stderr)
+    code = exit_of(jobs) or (3 if troubles else 0)
+    return Outcome(run_id, jobs, code, report)
+
+
+def _place(options: Options, types: Mapping[str, BoardType], wish: Any) -> list[JobSpec]:
+    from farm.lab.coordinator import Coordinator, local_host
+    from farm.lab.lease import new_identity
+    from farm.lab.placement import TYPE_TAG, Request, choose
+    from farm.lab.reconcile import end_dead_leases
+    from farm.run.plan import jobs
+
+    for name in end_dead_leases(wish.coordinator):
+        err().print(f"{name}: ended the lease of a dead run")
+    with Coordinator(wish.coordinator, new_identity(local_host())) as lab:
+        places = list(lab.places().values())
+    request = Request(tuple(options.boards), options.match, may_wait=options.wait_s > 0)
+    chosen = choose(places, types, request)
+    check_configs(types, {place.tags[TYPE_TAG] for place in chosen})
+    return jobs(chosen, types, wish)
+
+
+def _end_leases_of_killed_jobs(address: str) -> None:
+    """Free the boards of jobs whose worker and keeper both died; living keepers free their own."""
+    from farm.lab.reconcile import end_dead_leases
+
+    with contextlib.suppress(LabError):  # a lab that is gone holds nothing; the jobs tell of it
+        for name in end_dead_leases(address):
+            err().print(f"{name}: switched off and released; its job left it")
+
+
+def _run(specs: Sequence[JobSpec]) -> list[Job]:
+    from farm.run.orchestrator import Orchestrator
+    from farm.run.progress import progress
+
+    with progress(err()) as shown:
+        return Orchestrator(specs, shown).run()
