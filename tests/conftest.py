@@ -1,0 +1,32 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+
+from farm import paths
+
+LIMIT_S = 300
+"""How long a test may take that says nothing else."""
+
+# Tests that have a cache folder of their own still share the compiler's: its C library takes half
+# a minute to build, and is the same for all.
+os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(paths.cache_dir() / "zig"))
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "error")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("timeout") is None:
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(LIMIT_S))

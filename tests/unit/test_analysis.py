@@ -1,0 +1,124 @@
+"""Counting verdicts, trends, the matrix and requirements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from journals import REFUSES, job_events, write_journal
+
+from farm.analysis import exit_code, summarise, unsettled
+from farm.analysis.matrix import matrix
+from farm.analysis.requirements import requirements
+from farm.analysis.trend import Trend
+from farm.analysis.verdicts import WORST_FIRST, count, worst
+from farm.model import Verdict
+from farm.store.fold import fold_journal
+from farm.store.records import JobRecord, Point, RunRecord
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> JobRecord:
+    path = tmp_path_factory.mktemp("job") / "journal.jsonl"
+    events = job_events(1, "virt-smmuv3-1", "virt-smmuv3")
+    return fold_journal(write_journal(path, events)).job
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ([], 3),
+        ([Verdict.PASS], 0),
+        ([Verdict.SKIP], 0),
+        ([Verdict.XFAIL], 0),
+        ([Verdict.PASS, Verdict.MISS], 3),
+        ([Verdict.INFRA], 3),
+        ([Verdict.FAIL, Verdict.INFRA], 1),
+        ([Verdict.XPASS], 1),
+        ([Verdict.ERROR, Verdict.MISS], 1),
+    ],
+)
+def test_exit_codes(verdicts: list[Verdict], code: int) -> None:
+    assert exit_code(count(verdicts)) == code
+    assert exit_code({Verdict.FAIL: 0, **count(verdicts)}) == code
+
+
+def test_every_verdict_has_its_place() -> None:
+    assert sorted(WORST_FIRST) == sorted(Verdict)
+    assert worst([Verdict.SKIP, Verdict.PASS]) is Verdict.PASS
+    assert worst([Verdict.PASS, Verdict.FAIL, Verdict.MISS]) is Verdict.FAIL
+    assert worst([]) is None
+
+
+def test_a_job_that_planned_nothing_makes_the_run_a_gap(job: JobRecord, tmp_path: Path) -> None:
+    start = job_events(1, "virt-noiommu-1", "virt-noiommu")[0]
+    empty = fold_journal(write_journal(tmp_path / "journal.jsonl", [start])).job
+    clean = job_events(1, "virt-smmuv3-1", "virt-smmuv3", trouble=False)
+    good = fold_journal(write_journal(tmp_path / "good.jsonl", clean)).job
+    assert summarise(RunRecord("r", 0.0, (good,))).exit == 0
+    assert summarise(RunRecord("r", 0.0, (good, empty))).exit == 3
+    assert summarise(RunRecord("r", 0.0, (job, empty))).exit == 1
+    assert summarise(RunRecord("r", 0.0, ())).exit == 3
+    assert summarise(RunRecord("r", 0.0, (replace(good, ok=False),))).exit == 3
+
+
+def test_what_to_repeat_is_what_failed_or_told_nothing(job: JobRecord) -> None:
+    verdicts = [test.verdict for _, test in unsettled(RunRecord("r", 0.0, (job,)))]
+    assert count(verdicts) == {
+        Verdict.FAIL: 3,
+        Verdict.ERROR: 1,
+        Verdict.XPASS: 1,
+        Verdict.MISS: 2,
+    }
+
+
+def trend(value: float, *earlier: float, unit: str = "count") -> Trend:
+    points = tuple(Point(f"r{i}", float(i), one, 1, "6.12") for i, one in enumerate(earlier))
+    return Trend("iommu_map", unit, {}, value, (value,), points)
+
+
+def test_a_trend_compares_with_the_median_of_earlier_values() -> None:
+    assert (trend(5).usual, trend(5).change, trend(5).steady) == (None, None, True)
+    assert trend(6, 4, 5, 100).usual == 5
+    assert trend(6, 4, 5, 100).change == pytest.approx(0.2)
+    assert trend(6, 0, 0).change is None
+    assert trend(0).quiet and trend(0, 0, 0).quiet
+    assert not trend(0, 1).quiet
+    assert trend(5, 5, 5).steady and not trend(5, 5, 6).steady
+
+
+def test_only_a_count_that_never_varied_breaks_a_constant() -> None:
+    assert trend(253, 252, 252, 252).broke_constant
+    assert not trend(253, 252, 252).broke_constant
+    assert not trend(253, 252, 253, 252).broke_constant
+    assert not trend(252, 252, 252, 252).broke_constant
+    assert not trend(253, 252, 252, 252, unit="ns").broke_constant
+    assert replace(trend(253, 252, unit="ns"), noiseless=True).broke_constant
+    assert not replace(trend(253), noiseless=True).broke_constant
+    assert not replace(trend(3, 1, 1, 1), metric="page_faults").broke_constant
+
+
+def test_the_matrix_holds_every_pair_with_its_cost(job: JobRecord) -> None:
+    found = matrix(job)
+    assert found is not None
+    assert (len(found.exporters), len(found.importers), len(found.cells)) == (7, 6, 42)
+    for (_, importer), cell in found.cells.items():
+        if cell.outcome == "refused":
+            assert cell.errno == REFUSES.get(importer, "EFAULT")
+        elif cell.outcome == "shared":
+            assert cell.cost_ns and cell.maps is not None
+    missing = [cell for cell in found.cells.values() if not cell.outcome]
+    assert {cell.verdict for cell in missing} == {Verdict.MISS}
+    assert sum(cell.outcome == "wrong" for cell in found.cells.values()) == 1
+
+
+def test_requirements_are_in_natural_order(job: JobRecord) -> None:
+    rows = requirements(RunRecord("r", 0.0, (job,)))
+    ids = [row.id for row in rows]
+    assert ids.index("MAP-2") < ids.index("MAP-3")
+    assert ids == sorted(ids, key=lambda name: (name.split("-")[0], int(name.split("-")[1])))
+    verdicts = {row.id: row.verdict("virt-smmuv3-1") for row in rows}
+    assert verdicts["MAP-3"] is Verdict.FAIL
+    assert verdicts["SYN-1"] is Verdict.PASS
+    assert rows[0].verdict("nobody") is None

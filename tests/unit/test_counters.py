@@ -1,0 +1,96 @@
+"""Counters: a contract for every one, and errors for plugins that are wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from farm import paths
+from farm.counters.registry import SPEC, Counter, collect, registry
+from farm.errors import ConfigError
+from farm.model import Better
+
+UNITS = {"count", "ns", "B"}
+
+
+@pytest.mark.parametrize("counter", registry().values(), ids=lambda counter: counter.name)
+def test_counter_keeps_the_contract(counter: Counter) -> None:
+    metric = counter.metric
+    assert metric.unit in UNITS
+    assert isinstance(metric.better, Better)
+    assert metric.source
+    assert all(SPEC.fullmatch(spec) for spec in counter.specs)
+    assert len(set(counter.specs)) == len(counter.specs)
+
+
+def test_sources_that_the_farm_promises() -> None:
+    names = set(registry())
+    assert {"dma_map_sg", "dma_unmap_sg", "iommu_map", "iommu_unmap", "wall"} <= names
+    assert {"dma_fence_init", "dma_fence_destroy", "pmu_cycles", "smmu_events"} <= names
+
+
+def test_what_cases_sample_themselves_is_declared_and_nothing_else_comes_unasked() -> None:
+    unasked = {one.name: one.metric.unit for one in registry().values() if not one.specs}
+    sampled = {"wall": "ns"}
+    for file in paths.testsuites().glob("*/*.c"):
+        if (file.parent / "suite.toml").is_file():
+            text = file.read_text()
+            units = re.findall(r'\bsample\(name, [^"]*"(\w+)"', text)  # of a case's own report()
+            sampled.update(dict.fromkeys(re.findall(r'\breport\("(\w+)"', text), *set(units)))
+            sampled.update(re.findall(r'\bsample\("(\w+)", [^"]*"(\w+)"', text))
+    assert unasked == sampled
+
+
+def test_events_with_uncapped_arrays_are_never_tracepoints() -> None:
+    for name in ("dma_unmap_sg", "dma_sync_sg_for_cpu"):
+        assert all(spec.startswith("kprobe:") for spec in registry()[name].specs)
+
+
+@pytest.fixture
+def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("vendor_")]:
+        del sys.modules[name]
+
+
+GOOD = """
+from farm.counters.registry import Counter
+from farm.model import Better, Metric
+COUNTERS = (Counter(Metric("npu_jobs", "count", Better.LOWER, "npu.c"), ("tp:npu:job",)),)
+"""
+
+
+def test_another_package_adds_a_counter(vendor: Path) -> None:
+    (vendor / "vendor_good.py").write_text(GOOD)
+    entry = EntryPoint("counters.npu", "vendor_good", "farm")
+    assert list(collect([], [entry])) == ["npu_jobs"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nowhere_at_all", "ModuleNotFoundError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("", "expected a tuple"),
+        ("COUNTERS = ['npu']", "expected a tuple"),
+        (GOOD.replace("tp:npu:job", "tp:npu"), "'npu_jobs': bad"),
+        (GOOD.replace("npu_jobs", "NPU jobs"), "bad name"),
+    ],
+)
+def test_a_plugin_that_is_wrong_is_an_error(vendor: Path, text: str, said: str) -> None:
+    (vendor / "vendor_bad.py").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        collect(["vendor_bad"])
+
+
+def test_a_name_may_come_once(vendor: Path) -> None:
+    (vendor / "vendor_one.py").write_text(GOOD)
+    (vendor / "vendor_two.py").write_text(GOOD)
+    with pytest.raises(ConfigError, match="exists already"):
+        collect(["vendor_one", "vendor_two"])

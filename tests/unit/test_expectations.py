@@ -1,0 +1,177 @@
+"""The table of expectations: strict when read, first fitting row when asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.errors import ConfigError, TestBroken
+from farm.model import Device, DeviceKind
+from farm.pytest_plugin.expectations import (
+    Access,
+    KernelRange,
+    Outcome,
+    load_expectations,
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    major: int
+    minor: int
+
+    def at_least(self, major: int, minor: int = 0) -> bool:
+        return (self.major, self.minor) >= (major, minor)
+
+
+def device(name: str, driver: str, **more: bool) -> Device:
+    kind = DeviceKind.V4L2 if driver == "vivid" else DeviceKind.DRM
+    return Device(name, kind, driver, f"{kind}:{driver}", exports=True, imports=True, **more)
+
+
+CIRRUS = device("cirrus", "cirrus")
+BOCHS = device("bochs", "bochs-drm")
+CONTIG = device("vivid-contig", "vivid", contiguous=True)
+VMALLOC = device("vivid-vmalloc", "vivid", cpu_only=True)
+REASON = "reason: because drivers/gpu/drm/drm_prime.c says so"
+
+
+def table(tmp_path: Path, *rows: str) -> Path:
+    path = tmp_path / "expectations.yaml"
+    path.write_text("imports:\n" + "".join(f"  - {{{row}, {REASON}}}\n" for row in rows))
+    return path
+
+
+def shared(more: str = "") -> str:
+    return "outcome: shared, attaches: 1, maps: 1" + (f", {more}" if more else "")
+
+
+def test_first_row_that_fits_counts(tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        "exporter: own, outcome: shared, attaches: 0, maps: 0",
+        "importer: bochs-drm, outcome: refused, errno: EINVAL, attaches: 0, maps: 0",
+        shared(),
+    )
+    expectations = load_expectations(path)
+    own = expectations.of_import(BOCHS, BOCHS, Release(6, 12))
+    assert (own.outcome, own.maps, own.line) == (Outcome.SHARED, 0, 2)
+    assert str(expectations.of_import(CIRRUS, BOCHS, Release(6, 12))) == "refused with EINVAL"
+    assert expectations.of_import(BOCHS, CIRRUS, Release(6, 12)).maps == 1
+
+
+def test_rows_are_chosen_by_kernel(tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        shared('importer: cirrus, kernel: "<6.16"'),
+        'importer: cirrus, kernel: ">=6.16", outcome: shared, attaches: 1, maps: 0',
+    )
+    expectations = load_expectations(path)
+    assert expectations.of_import(BOCHS, CIRRUS, Release(6, 15)).maps == 1
+    assert expectations.of_import(BOCHS, CIRRUS, Release(6, 16)).maps == 0
+    assert expectations.of_import(BOCHS, CIRRUS, Release(7, 2)).maps == 0
+
+
+def test_rows_are_chosen_by_how_the_importer_reaches_memory(tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        "importer: vivid, access: cpu, outcome: shared, attaches: 0, maps: 0",
+        "importer: vivid, access: contiguous, outcome: either, errno: EFAULT, attaches: 1, maps: 1",
+    )
+    expectations = load_expectations(path)
+    assert expectations.of_import(CIRRUS, VMALLOC, Release(6, 12)).access is Access.CPU
+    luck = expectations.of_import(CIRRUS, CONTIG, Release(6, 12))
+    assert luck.allows("shared", "")
+    assert luck.allows("refused", "EFAULT")
+    assert not luck.allows("refused", "EINVAL")
+    assert str(luck) == "shared or refused with EFAULT"
+
+
+def test_pair_without_a_row_is_an_error_of_the_test(tmp_path: Path) -> None:
+    expectations = load_expectations(table(tmp_path, shared("importer: cirrus")))
+    with pytest.raises(TestBroken, match=r"no row for cirrus .* imported by bochs") as caught:
+        expectations.of_import(CIRRUS, BOCHS, Release(6, 12))
+    assert "reason" in caught.value.next_step
+
+
+def test_refusal_is_not_a_share(tmp_path: Path) -> None:
+    rows = load_expectations(
+        table(tmp_path, "outcome: refused, errno: ENOSYS, attaches: 1, maps: 0")
+    )
+    expected = rows.of_import(CIRRUS, BOCHS, Release(6, 12))
+    assert expected.allows("refused", "ENOSYS")
+    assert not expected.allows("shared", "")
+    assert not expected.allows("refused", "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "said"),
+    [
+        (["outcome: shared, attaches: 1"], 2, "'maps' is missing"),
+        (["outcome: shared, attaches: 1, maps: 2"], 2, "less than or equal to 1"),
+        (["outcome: shred, attaches: 1, maps: 1"], 2, "'shared', 'refused' or 'either'"),
+        (["outcome: refused, attaches: 1, maps: 1"], 2, "goes with the errno"),
+        ([shared("errno: EINVAL")], 2, "goes with no errno"),
+        (["outcome: refused, errno: EWHAT, attaches: 1, maps: 1"], 2, "'EWHAT' is no errno"),
+        (["outcome: shared, attaches: 0, maps: 1"], 2, "not attached"),
+        ([shared("kernel: '6.12'")], 2, "expected '*'"),
+        ([shared("kernel: '>=7.2,<6.12'")], 2, "no release is in this range"),
+        ([shared("importr: cirrus")], 2, "did you mean 'importer'"),
+        ([shared("importer: cirrus"), shared(), shared("importer: bochs-drm")], 4, "line 3 fits"),
+        ([shared("kernel: '>=6.1'"), shared("kernel: '>=6.12,<7.2'")], 3, "never reached"),
+    ],
+)
+def test_wrong_table_is_named_by_line(
+    tmp_path: Path, rows: list[str], line: int, said: str
+) -> None:
+    path = table(tmp_path, *rows)
+    with pytest.raises(ConfigError) as caught:
+        load_expectations(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert said in str(caught.value)
+
+
+def test_row_without_a_reason_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "expectations.yaml"
+    path.write_text(f"imports:\n  - {{{shared()}}}\n")
+    with pytest.raises(ConfigError, match="'reason' is missing"):
+        load_expectations(path)
+
+
+versions = st.tuples(st.integers(1, 20), st.integers(0, 30))
+
+
+@given(versions, versions, versions)
+def test_range_is_half_open(
+    one: tuple[int, int], other: tuple[int, int], release: tuple[int, int]
+) -> None:
+    since, before = min(one, other), max(one, other)
+    text = f">={since[0]}.{since[1]},<{before[0]}.{before[1]}"
+    if since == before:
+        with pytest.raises(ValueError, match="no release"):
+            KernelRange.parse(text)
+        return
+    assert KernelRange.parse(text).contains(Release(*release)) == (since <= release < before)
+
+
+@given(versions, versions)
+def test_range_that_covers_another_contains_its_releases(
+    bound: tuple[int, int], release: tuple[int, int]
+) -> None:
+    narrow = KernelRange.parse(f">={bound[0]}.{bound[1]}")
+    wide = KernelRange.parse("*")
+    assert wide.covers(narrow)
+    assert not narrow.covers(wide)
+    assert not narrow.contains(Release(*release)) or wide.contains(Release(*release))
+
+
+@given(st.text(max_size=30))
+def test_range_parser_raises_only_its_own_error(text: str) -> None:
+    try:
+        KernelRange.parse(text)
+    except ValueError as error:
+        assert "range" in str(error) or "expected" in str(error)

@@ -1,0 +1,32 @@
+"""From chosen places to jobs: boards of one exact type share the tests, others do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farm import inventory
+from farm.lab.place import Place
+from farm.run.plan import Wish, jobs
+
+
+def place(name: str, board_type: str) -> Place:
+    tags = {"board_type": board_type, "image": "debian-13", "hw_emulator": "qemu-7.2"}
+    return Place(name, tags, frozenset(), holder="", reservation="", resources=(), missing=())
+
+
+def test_boards_of_one_exact_type_share_the_tests(tmp_path: Path) -> None:
+    places = [
+        place("virt-exact-1", "virt-exact"),
+        place("virt-smmuv3-1", "virt-smmuv3"),
+        place("virt-exact-2", "virt-exact"),
+        place("virt-smmuv3-2", "virt-smmuv3"),
+    ]
+    wish = Wish(run="run", coordinator="", folder=tmp_path, suites=["sync"], cached=False)
+    made = jobs(places, inventory.load_board_types(), wish)
+    assert [(job.board, job.shard, job.shards) for job in made] == [
+        ("virt-exact-1", 0, 2),
+        ("virt-smmuv3-1", 0, 1),
+        ("virt-exact-2", 1, 2),
+        ("virt-smmuv3-2", 0, 1),
+    ]
+    assert not any(job.cached for job in made)

@@ -1,0 +1,49 @@
+"""Rebooting over SSH: what the board is told, and what it may answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from farm.board import reboot
+from farm.board.ssh import CommandOutput
+from farm.errors import BoardError, ProtocolError
+
+BOOT = "6a9c3f0e-5d0b-4b53-9a55-7f3d2c1b0a99"
+
+
+class Link:
+    """Answers every command alike."""
+
+    def __init__(self, stdout: bytes = b"", stderr: bytes = b"", status: int = 0) -> None:
+        self.answer = CommandOutput(stdout, stderr, status)
+        self.commands: list[str] = []
+
+    def run(self, command: str, *, timeout: float) -> CommandOutput:
+        self.commands.append(command)
+        return self.answer
+
+
+def test_the_boot_id_is_read_from_the_kernel() -> None:
+    link = Link(f"{BOOT}\n".encode())
+    assert reboot.boot_id(link) == BOOT
+    assert link.commands == ["cat /proc/sys/kernel/random/boot_id"]
+
+
+@pytest.mark.parametrize("said", [b"", b"\xff\xfe", b"no such file", BOOT.encode() * 50])
+def test_anything_else_is_no_boot_id(said: bytes) -> None:
+    with pytest.raises(ProtocolError, match="its boot id is"):
+        reboot.boot_id(Link(said))
+
+
+def test_a_reboot_goes_from_gentle_to_rough_without_waiting_for_it() -> None:
+    link = Link()
+    reboot.ask_for_reboot(link)
+    (command,) = link.commands
+    order = [command.index(word) for word in ("; reboot;", "reboot -f", "sysrq-trigger")]
+    assert order == sorted(order)
+    assert command.endswith("&")
+
+
+def test_a_board_that_refuses_says_why() -> None:
+    with pytest.raises(BoardError, match="only root may"):
+        reboot.ask_for_reboot(Link(stderr=b"only root may reboot it\n", status=1))

@@ -1,0 +1,47 @@
+"""Which suites a run takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farm.errors import UsageError
+from farm.run.selection import all_suites, choose_suites
+
+
+@pytest.fixture
+def suites(tmp_path: Path) -> Path:
+    for name in ("mapcache", "sharing"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "suite.toml").touch()
+        (tmp_path / name / f"test_{name}.py").touch()
+    (tmp_path / "payload").mkdir()
+    return tmp_path
+
+
+def test_a_suite_is_a_folder_with_its_file(suites: Path) -> None:
+    assert all_suites(suites) == ["mapcache", "sharing"]
+    assert choose_suites([], suites) == ["mapcache", "sharing"]
+
+
+def test_suites_files_and_node_ids_are_taken_once_each(suites: Path) -> None:
+    words = ["sharing/", "mapcache/test_mapcache.py::test_x[a]", "sharing"]
+    assert choose_suites(words, suites) == ["sharing", "mapcache/test_mapcache.py::test_x[a]"]
+
+
+def test_an_unknown_suite_is_answered_with_the_nearest(suites: Path) -> None:
+    with pytest.raises(UsageError, match=r"no suite 'mapcash' \(did you mean 'mapcache'\?\)"):
+        choose_suites(["mapcash"], suites)
+    with pytest.raises(UsageError, match="no suite 'payload'"):
+        choose_suites(["payload"], suites)
+
+
+def test_an_unknown_file_is_answered_with_the_nearest(suites: Path) -> None:
+    with pytest.raises(UsageError, match=r"did you mean 'test_mapcache\.py'\?"):
+        choose_suites(["mapcache/test_mapcach.py"], suites)
+
+
+def test_a_project_without_suites_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no suite"):
+        choose_suites([], tmp_path)

@@ -1,0 +1,61 @@
+"""Selectors of the ``over`` marker."""
+
+from __future__ import annotations
+
+import pytest
+
+from farm.errors import UsageError
+from farm.model import Device, DeviceKind
+from farm.pytest_plugin.selectors import WORDS, describe, select
+
+
+def device(name: str, kind: DeviceKind, **flags: bool) -> Device:
+    return Device(name, kind, name, f"{kind}:{name}", **{"exports": True, "imports": True, **flags})
+
+
+DEVICES = (
+    device("cirrus", DeviceKind.DRM, iommu=True, control=True),
+    device("vgem", DeviceKind.DRM),
+    device("vivid", DeviceKind.V4L2, cpu_only=True),
+    device("contig", DeviceKind.V4L2, contiguous=True),
+    device("udmabuf", DeviceKind.UDMABUF, imports=False),
+    device("system", DeviceKind.HEAP, imports=False),
+    device("edu", DeviceKind.REFDEV, exports=False, iommu=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("selector", "names"),
+    [
+        ("drm importer", ["cirrus", "vgem"]),
+        ("importer", ["cirrus", "vgem", "vivid", "contig", "edu"]),
+        ("importer dma", ["cirrus", "vgem", "contig", "edu"]),
+        ("refdev importer", ["edu"]),
+        ("cpu_only", ["vivid"]),
+        ("v4l2 contiguous", ["contig"]),
+        ("control iommu", ["cirrus"]),
+        ("heap", ["system"]),
+        ("udmabuf importer", []),
+        ("", [one.id for one in DEVICES]),
+    ],
+)
+def test_words_are_anded(selector: str, names: list[str]) -> None:
+    assert [one.id for one in select(selector, DEVICES)] == names
+
+
+def test_a_function_chooses() -> None:
+    def fast_one(one: Device) -> bool:
+        return one.id.startswith("v")
+
+    assert [one.id for one in select(fast_one, DEVICES)] == ["vgem", "vivid"]
+    assert describe(fast_one) == "fast_one"
+
+
+def test_an_unknown_word_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown word 'importr' .did you mean 'importer'"):
+        select("drm importr", DEVICES)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_chooses_something_and_not_everything(word: str) -> None:
+    assert 0 < len(select(word, DEVICES)) <= len(DEVICES)

@@ -1,0 +1,65 @@
+"""A worker's words: how a job ended, and what pytest is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farm import events
+from farm.model import Verdict
+from farm.run.job import JobSpec
+from farm.run.view import JobView
+from farm.run.worker import arguments, ending
+
+
+def view(planned: int, *verdicts: Verdict) -> JobView:
+    made = JobView("board")
+    keys = [events.Key(nodeid=str(n), suite="s", test="t") for n in range(planned)]
+    made.add(events.Plan(tests=keys))
+    for number, verdict in enumerate(verdicts):
+        made.add(events.CaseFinished(nodeid=str(number), verdict=verdict, reason="silence"))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("code", "seen", "reason"),
+    [
+        (0, view(1, Verdict.PASS), ""),
+        (1, view(1, Verdict.FAIL), ""),
+        (3, view(1, Verdict.INFRA), ""),
+        (3, view(2, Verdict.INFRA), "silence"),
+        (3, view(2, Verdict.PASS), "1 tests never ran; see worker.log"),
+        (3, JobView("board"), "pytest ended with 3 before any test; see worker.log"),
+        (2, view(2), "a suite could not be collected; see worker.log"),
+        (5, JobView("board"), "no test was selected"),
+    ],
+)
+def test_how_a_job_ended(code: int, seen: JobView, reason: str) -> None:
+    assert ending(code, seen) == reason
+
+
+def test_what_pytest_is_told(tmp_path: Path) -> None:
+    spec = JobSpec(
+        run="run",
+        job="board",
+        coordinator="127.0.0.1:1",
+        board="board",
+        board_type="sample",
+        config=tmp_path / "sample.yaml",
+        image=events.ImageInfo(profile="debian-13"),
+        suites=["mapcache"],
+        select=[],
+        keyword="import",
+        folder=tmp_path,
+    )
+    words = arguments(spec)
+    assert f"--lg-env={tmp_path}/sample.yaml" in words
+    assert f"--farm-journal={tmp_path}/journal.jsonl" in words
+    assert f"--farm-select={tmp_path}/select.txt" in words
+    assert words[-3:] == ["-k", "import", "mapcache"]
+    everything = arguments(spec.model_copy(update={"select": None}))
+    assert not any(word.startswith("--farm-select") for word in everything)
+    assert not any(word.startswith(("--farm-shard", "--farm-no-cache")) for word in words)
+    part = arguments(spec.model_copy(update={"shard": 1, "shards": 2, "cached": False}))
+    assert "--farm-shard=1/2" in part and "--farm-no-cache" in part
