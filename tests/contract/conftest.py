@@ -1,0 +1,124 @@
+"""A real labgrid coordinator and exporter on loopback, with outlets that remember."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from farm.lab.coordinator import Coordinator
+
+BIN = Path(sys.executable).parent
+
+
+class Outlets:
+    """HTTP outlets as labgrid's power model ``rest`` wants them: PUT 0 or 1, GET tells."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, str] = {}
+        outlets = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                length = int(self.headers["Content-Length"])
+                outlets.state[self.path] = self.rfile.read(length).decode()
+                self._answer("")
+
+            def do_GET(self) -> None:
+                self._answer(outlets.state.get(self.path, "0"))
+
+            def _answer(self, body: str) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/outlet/{{index}}"
+
+
+@dataclass
+class SampleLab:
+    """A lab with the places ``board-1`` and ``board-2`` of type ``sample``."""
+
+    address: str
+    outlets: Outlets
+    coordinator: subprocess.Popen[str]
+    exporter: subprocess.Popen[bytes]
+    variables: dict[str, str]
+
+    def client(self, user: str = "tester") -> Coordinator:
+        return Coordinator(self.address, f"testhost/{user}")
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """State, data and cache folders of this test alone."""
+    for name in ("STATE", "DATA", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    for name in ("LG_COORDINATOR", "LG_TOKEN", "LG_HOSTNAME", "LG_USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def sample_lab(state: Path) -> Iterator[SampleLab]:
+    folder = state / "lab"
+    folder.mkdir()
+    outlets = Outlets()
+    groups = [
+        f"board-{number}:\n"
+        f"  NetworkPowerPort: {{model: rest, host: '{outlets.url}', index: {number}}}\n"
+        f"  NetworkService: {{address: 127.0.0.1, username: root, port: 9}}\n"
+        for number in (1, 2)
+    ]
+    (folder / "exporter.yaml").write_text("".join(groups))
+    coordinator = subprocess.Popen(
+        [BIN / "labgrid-coordinator", "-l", "127.0.0.1:0"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert coordinator.stdout is not None
+    address = coordinator.stdout.readline().split()[-1]
+    exporter = subprocess.Popen(
+        [BIN / "labgrid-exporter", "-c", address, "-n", "sample", "exporter.yaml"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    lab = SampleLab(address, outlets, coordinator, exporter, dict(os.environ))
+    try:
+        with lab.client("keeper-of-the-lab") as client:
+            for name in ("board-1", "board-2"):
+                client.add_place(name)
+                client.add_match(name, f"sample/{name}/*")
+                client.set_tags(name, {"board_type": "sample"})
+            waiter = threading.Event()
+            while not all(place.online for place in client.places().values()):
+                waiter.wait(0.05)
+        yield lab
+    finally:
+        for process in (exporter, coordinator):
+            process.kill()
+            process.wait()
+        coordinator.stdout.close()
+        outlets.server.shutdown()
+        outlets.server.server_close()

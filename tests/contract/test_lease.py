@@ -1,0 +1,228 @@
+"""Leases against a real coordinator: however a holder ends, its place is free again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.errors import LabError
+from farm.lab import records
+from farm.lab.coordinator import Coordinator
+from farm.lab.lease import Lease, LeaseRequest, is_ours, new_identity
+from farm.lab.place import Place
+from farm.lab.reconcile import BEAT_TAG, LEASE_TAG, STALE_S, end_dead_leases
+
+
+def request(lab: Any, place: str = "board-1") -> LeaseRequest:
+    return LeaseRequest(
+        coordinator=lab.address,
+        place=place,
+        identity=new_identity("testhost"),
+        run="run",
+        job=place,
+    )
+
+
+def ignore(reason: str) -> None:
+    pass
+
+
+def wait_for_release(client: Coordinator, name: str) -> Place:
+    pause = threading.Event()
+    while (place := client.place(name)).holder or place.reservation:
+        pause.wait(0.05)
+    return place
+
+
+def test_a_lease_holds_its_place_and_gives_it_back(sample_lab: Any) -> None:
+    wish = request(sample_lab)
+    lease = Lease.take(wish, on_lost=ignore)
+    with sample_lab.client() as client:
+        place = client.place("board-1")
+        assert place.holder == wish.identity
+        assert place.tags[LEASE_TAG] == wish.identity
+        assert place.tags[BEAT_TAG].isdigit()
+        assert lease.environment()["LG_TOKEN"] == place.reservation
+        assert [record.place for _, record in records.read_all()] == ["board-1"]
+        lease.release()
+        after = client.place("board-1")
+        assert after.free
+        assert BEAT_TAG not in after.tags
+    assert records.read_all() == []
+
+
+def test_a_held_place_is_refused_with_its_holder(sample_lab: Any) -> None:
+    first = request(sample_lab)
+    lease = Lease.take(first, on_lost=ignore)
+    with pytest.raises(LabError, match=f"board board-1 is held by {first.identity}"):
+        Lease.take(request(sample_lab), on_lost=ignore)
+    with sample_lab.client() as client:
+        assert client.place("board-1").holder == first.identity
+        lease.release()
+        assert client.reservations() == []
+
+
+def test_a_waiting_lease_gets_the_place_when_it_is_released(sample_lab: Any) -> None:
+    first = Lease.take(request(sample_lab), on_lost=ignore)
+    wish = request(sample_lab).model_copy(update={"wait_s": 60.0})
+    got: list[Lease] = []
+    waiter = threading.Thread(target=lambda: got.append(Lease.take(wish, on_lost=ignore)))
+    waiter.start()
+    with sample_lab.client() as client:
+        pause = threading.Event()
+        while len(client.reservations()) < 2:
+            pause.wait(0.05)
+        first.release()
+        waiter.join()
+        assert client.place("board-1").holder == wish.identity
+    got[0].release()
+
+
+def test_two_places_are_leased_side_by_side(sample_lab: Any) -> None:
+    leases = [
+        Lease.take(request(sample_lab, name), on_lost=ignore) for name in ("board-1", "board-2")
+    ]
+    with sample_lab.client() as client:
+        holders = {place.holder for place in client.places().values()}
+        assert len(holders) == 2
+        assert all(map(is_ours, holders))
+    for lease in leases:
+        lease.release()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_dead_holder_leaves_no_lease_and_the_board_off(sample_lab: Any, end: int) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, signal\n"
+            "from farm.lab.lease import Lease, LeaseRequest\n"
+            "wish = LeaseRequest.model_validate_json(sys.argv[1])\n"
+            "Lease.take(wish, on_lost=print)\n"
+            "print('held', flush=True)\n"
+            "signal.pause()\n",
+            request(sample_lab).model_dump_json(),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    sample_lab.outlets.state["/outlet/1"] = "1"
+    os.killpg(holder.pid, end)
+    holder.wait()
+    holder.stdout.close()
+    with sample_lab.client() as client:
+        wait_for_release(client, "board-1")
+    assert sample_lab.outlets.state["/outlet/1"] == "0"
+    pause = threading.Event()
+    while records.read_all():
+        pause.wait(0.05)
+
+
+def test_a_killed_keeper_is_noticed_and_its_lease_ended_later(sample_lab: Any) -> None:
+    lost = threading.Event()
+    wish = request(sample_lab)
+    lease = Lease.take(wish, on_lost=lambda reason: lost.set())
+    sample_lab.outlets.state["/outlet/1"] = "1"
+    os.kill(lease.keeper_pid, signal.SIGKILL)
+    assert lost.wait(30)
+    assert "keeper of board-1 died" in lease.lost
+    with sample_lab.client() as client:
+        assert client.place("board-1").holder == wish.identity
+        assert end_dead_leases(sample_lab.address) == ["board-1"]
+        assert client.place("board-1").free
+        assert client.reservations() == []
+    assert sample_lab.outlets.state["/outlet/1"] == "0"
+    assert records.read_all() == []
+    lease.abandon()
+
+
+@pytest.mark.parametrize(("next_holder", "taken"), [("", False), ("testhost/alice", True)])
+def test_a_lease_that_somebody_else_ended_is_noticed(
+    sample_lab: Any, next_holder: str, taken: bool
+) -> None:
+    lost = threading.Event()
+    wish = request(sample_lab).model_copy(update={"beat_s": 0.3})
+    lease = Lease.take(wish, on_lost=lambda reason: lost.set())
+    sample_lab.outlets.state["/outlet/1"] = "1"
+    with sample_lab.client("alice") as alice:
+        alice.cancel(lease.token)
+        alice.release("board-1", holder=wish.identity)
+        if next_holder:
+            alice.acquire("board-1")
+        assert lost.wait(30)
+        assert lease.taken == taken
+        assert lease.lost == f"board board-1 is now held by {next_holder or 'nobody'}"
+        lease.abandon()
+        assert alice.place("board-1").holder == next_holder
+    assert sample_lab.outlets.state["/outlet/1"] == "1"
+    assert records.read_all() == []
+
+
+def test_a_living_lease_and_a_person_are_left_alone(sample_lab: Any) -> None:
+    lease = Lease.take(request(sample_lab), on_lost=ignore)
+    with sample_lab.client("alice") as alice:
+        alice.acquire("board-2")
+        assert end_dead_leases(sample_lab.address) == []
+        assert alice.place("board-1").holder == lease.request.identity
+        assert alice.place("board-2").holder == "testhost/alice"
+    lease.release()
+
+
+def test_another_controllers_stale_heartbeat_ends_its_lease(sample_lab: Any) -> None:
+    identity = new_identity("elsewhere")
+    with Coordinator(sample_lab.address, identity) as other:
+        other.acquire("board-1")
+        then = int(time.time())
+        other.set_tags("board-1", {LEASE_TAG: identity, BEAT_TAG: str(then)})
+        assert end_dead_leases(sample_lab.address, now=then + STALE_S) == []
+        assert end_dead_leases(sample_lab.address, now=then + STALE_S + 1) == ["board-1"]
+        assert other.place("board-1").free
+
+
+def test_a_persons_place_with_old_tags_is_not_taken(sample_lab: Any) -> None:
+    with sample_lab.client("alice") as alice:
+        alice.set_tags("board-1", {LEASE_TAG: new_identity("elsewhere"), BEAT_TAG: "1"})
+        alice.acquire("board-1")
+        assert end_dead_leases(sample_lab.address) == []
+        assert alice.place("board-1").holder == "testhost/alice"
+
+
+def test_an_offline_board_is_refused(sample_lab: Any) -> None:
+    sample_lab.exporter.kill()
+    sample_lab.exporter.wait()
+    with sample_lab.client() as client:
+        pause = threading.Event()
+        while client.place("board-1").online:
+            pause.wait(0.05)
+    with pytest.raises(LabError, match="board board-1 is offline"):
+        Lease.take(request(sample_lab), on_lost=ignore)
+
+
+def test_records_of_a_vanished_lab_are_forgotten(sample_lab: Any, state: Path) -> None:
+    records.write(
+        records.LeaseRecord(
+            coordinator="127.0.0.1:1",
+            place="gone",
+            identity=new_identity("testhost"),
+            token="",
+            run="run",
+            job="gone",
+            pid=2**22 + 1,
+            started=1,
+            boot_id=records.boot_id(),
+        )
+    )
+    assert end_dead_leases(sample_lab.address) == []
+    assert records.read_all() == []

@@ -1,0 +1,128 @@
+"""The pytest plugin from outside: out of the way without a board, spread over devices with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pytest_project import CONFIGS, Project
+
+from farm import inventory
+
+SUITE = """
+import pytest
+from farm.pytest_plugin.api import control
+
+@pytest.mark.requirement("MAP-1", "MAP-2")
+@pytest.mark.case("import_twice")
+@pytest.mark.over(importer="drm importer")
+def test_spread(board, importer):
+    pass
+
+@pytest.mark.over(heap="heap")
+def test_nothing_declared(board, heap):
+    pass
+
+def test_plain():
+    control(1)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    made.write("suite/suite.toml", 'name = "suite"\n')
+    made.write("suite/test_it.py", SUITE)
+    return made
+
+
+def ids(output: str) -> list[str]:
+    return [line for line in output.splitlines() if "::" in line]
+
+
+def test_out_of_the_way_without_a_board(project: Project) -> None:
+    done = project.pytest("--strict-markers", "suite")
+    assert done.returncode == 0, done.stdout
+    assert "1 passed, 2 skipped" in done.stdout
+    assert "no board: give --lg-env" in done.stdout
+    assert "board type:" not in done.stdout and "journal:" not in done.stdout
+    assert sorted(path.name for path in project.folder.iterdir()) == ["suite"]
+
+
+def test_out_of_the_way_of_a_plain_labgrid_config(project: Project) -> None:
+    project.write("plain.yaml", "targets:\n  main:\n    resources: {}\n")
+    done = project.pytest("--lg-env", "plain.yaml", "suite")
+    assert "1 passed, 2 skipped" in done.stdout
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_spread_over_what_is_declared_without_a_lab(project: Project, config: Path) -> None:
+    board_type = inventory.load_board_type(config)
+    profile = inventory.load_image_profile(board_type.image)
+    importers = [
+        device.id
+        for device in inventory.devices(board_type, profile)
+        if device.kind == "drm" and device.imports
+    ]
+    done = project.pytest("--lg-env", str(config), "suite", "--collect-only", "-q")
+    assert done.returncode == 0, done.stdout
+    assert ids(done.stdout) == [
+        *(f"suite/test_it.py::test_spread[{name}]" for name in importers or ["none"]),
+        "suite/test_it.py::test_nothing_declared[none]",
+        "suite/test_it.py::test_plain",
+    ]
+    assert sorted(path.name for path in project.folder.iterdir()) == ["suite"]
+
+
+def test_parts_hold_every_test_once(project: Project) -> None:
+    config = str(CONFIGS / "virt-exact.yaml")
+    words = ("--lg-env", config, "suite", "--collect-only", "-q")
+    whole = ids(project.pytest(*words).stdout)
+    parts = [ids(project.pytest(*words, f"--farm-shard={n}/2").stdout) for n in range(2)]
+    assert sorted(parts[0] + parts[1]) == sorted(whole) and all(parts)
+    for wrong in ("2/2", "x", "1"):
+        done = project.pytest(*words, f"--farm-shard={wrong}")
+        assert done.returncode == 4 and "expected N/OF" in done.stderr
+
+
+def test_selected_tests_only(project: Project) -> None:
+    project.write("chosen", "suite/test_it.py::test_plain\nsuite/test_it.py::test_gone\n")
+    config = str(CONFIGS / "virt-smmuv3.yaml")
+    done = project.pytest(
+        "--lg-env", config, "suite", "--farm-select", "chosen", "--collect-only", "-q"
+    )
+    assert ids(done.stdout) == [
+        "suite/test_it.py::test_plain",
+        "not collected any more: suite/test_it.py::test_gone",
+    ]
+
+
+def test_no_lab_is_one_sentence_and_a_next_step(project: Project) -> None:
+    config = str(CONFIGS / "virt-smmuv3.yaml")
+    done = project.pytest(
+        "--lg-env", config, "suite", LG_COORDINATOR="127.0.0.1:1", LG_TOKEN="NONE"
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "labgrid-client" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("imports: []\nfarm: {bord_type: x}\n", "broken.yaml:2"),
+        ("imports: [\nfarm: x\n", "broken.yaml"),
+    ],
+)
+def test_a_wrong_config_names_file_and_line(project: Project, text: str, said: str) -> None:
+    project.write("broken.yaml", text)
+    done = project.pytest("--lg-env", "broken.yaml", "suite")
+    assert done.returncode == 4
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_wrong_selector_names_the_nearest(project: Project) -> None:
+    project.write("suite/test_it.py", SUITE.replace("drm importer", "drm importr"))
+    done = project.pytest("--lg-env", str(CONFIGS / "virt-smmuv3.yaml"), "suite", "--collect-only")
+    assert done.returncode != 0
+    assert "did you mean 'importer'" in done.stdout + done.stderr

@@ -1,0 +1,177 @@
+"""Suites, requirements, payload cases and expectations name each other; none is left over."""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+
+from farm import inventory, paths
+from farm.board import payload
+from farm.board.kernel import KernelRelease
+from farm.model import Device
+from farm.pytest_plugin.expectations import Expectations, load_expectations
+from farm.pytest_plugin.selectors import Selector, select
+from farm.requirements import load_requirements
+
+SUITES = sorted(file.parent for file in paths.testsuites().glob("*/suite.toml"))
+BOOTED = {
+    "debian-13": "6.12.107+deb13-arm64",
+    "debian-sid": "7.2.13+deb14-arm64",
+    "reference-6.12": "6.12.107-reference",
+    "reference-7.x": "7.3.4-reference",
+}
+"""Image profiles that have been booted with every suite: each pair must have an expectation."""
+
+VIRTUAL = sorted(name for name, one in inventory.load_board_types().items() if one.virtual)
+
+TESTED = frozenset(
+    {
+        *("SHR-1", "SHR-2", "SHR-3", "SHR-5", "SHR-6", "SHR-8"),
+        *("MAP-1", "MAP-2", "MAP-3", "MAP-4", "MAP-5", "MAP-9"),
+        *("CPU-1", "CPU-3", "CPU-7"),
+        *("SYN-1", "SYN-2", "SYN-3", "SYN-6"),
+        *("CON-1", "CON-3", "CON-4", "CON-7"),
+    }
+)
+"""Requirements that must not lose their tests."""
+
+
+@dataclass(frozen=True)
+class SuiteTest:
+    suite: str
+    function: Callable[..., object]
+
+    @property
+    def id(self) -> str:
+        return f"{self.suite}::{self.function.__name__}"
+
+    def marked(self, name: str) -> tuple[str, ...]:
+        marks = getattr(self.function, "pytestmark", [])
+        return tuple(word for mark in marks if mark.name == name for word in mark.args)
+
+    def axes(self) -> dict[str, Selector]:
+        marks = getattr(self.function, "pytestmark", [])
+        return {
+            axis: selector
+            for mark in marks
+            if mark.name == "over"
+            for axis, selector in mark.kwargs.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, payload.CaseInfo]:
+    return {case.name: case for case in payload.build("host").cases}
+
+
+def suite_tests() -> Iterator[SuiteTest]:
+    for folder in SUITES:
+        for file in sorted(folder.glob("test_*.py")):
+            spec = importlib.util.spec_from_file_location(f"suite_{folder.name}_{file.stem}", file)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            for name, found in vars(module).items():
+                if name.startswith("test_") and isinstance(found, FunctionType):
+                    yield SuiteTest(folder.name, found)
+
+
+TESTS = list(suite_tests())
+each_test = pytest.mark.parametrize("test", TESTS, ids=[test.id for test in TESTS])
+
+
+@pytest.mark.parametrize("folder", SUITES, ids=lambda folder: folder.name)
+def test_suite_says_what_it_is(folder: Path) -> None:
+    said = tomllib.loads((folder / "suite.toml").read_text(encoding="utf-8"))
+    assert set(said) == {"name", "title", "sentence", "thread"}
+    assert said["name"] == folder.name
+    assert said["sentence"].endswith(".")
+    assert all(said.values())
+
+
+@each_test
+def test_is_described_in_one_sentence(test: SuiteTest) -> None:
+    said = (test.function.__doc__ or "").strip()
+    assert said.endswith("."), "a test says what it checks and why, in one sentence"
+    assert "\n" not in said
+
+
+@each_test
+def test_names_requirements_of_its_suite(test: SuiteTest) -> None:
+    known = load_requirements()
+    named = test.marked("requirement")
+    assert named, "a test without a requirement"
+    for name in named:
+        assert name in known
+        assert known[name].suite == test.suite
+
+
+@each_test
+def test_names_cases_that_the_payload_has(
+    test: SuiteTest, cases: dict[str, payload.CaseInfo]
+) -> None:
+    for name in test.marked("case"):
+        assert name in cases
+
+
+@each_test
+def test_finds_devices_on_some_virtual_board(test: SuiteTest) -> None:
+    boards = [_devices(board_type, profile) for board_type in VIRTUAL for profile in BOOTED]
+    assert any(
+        all(select(selector, devices) for selector in test.axes().values()) for devices in boards
+    ), f"nothing to run {test.id} over on any virtual board"
+
+
+def test_every_case_is_run_by_a_test(cases: dict[str, payload.CaseInfo]) -> None:
+    run = {name for test in TESTS for name in test.marked("case")}
+    folders = {folder.name for folder in SUITES}
+    assert {case.name for case in cases.values() if case.suite in folders} <= run
+
+
+def test_every_tested_requirement_keeps_a_test() -> None:
+    named = {name for test in TESTS for name in test.marked("requirement")}
+    assert named >= TESTED
+
+
+@pytest.mark.parametrize("profile", BOOTED)
+@pytest.mark.parametrize("board_type", VIRTUAL)
+def test_every_pair_has_an_expectation(board_type: str, profile: str) -> None:
+    assert _rows(load_expectations(), board_type, profile)
+
+
+def test_every_expectation_is_met_by_some_pair() -> None:
+    table = load_expectations()
+    releases = [KernelRelease.parse(kernel) for kernel in BOOTED.values()]
+    met: set[int] = set()
+    for board_type in VIRTUAL:
+        for profile in BOOTED:
+            met |= _rows(table, board_type, profile)
+    reachable = {
+        row.line for row in table.imports if any(row.kernel.contains(one) for one in releases)
+    }
+    assert reachable == met
+
+
+def _rows(table: Expectations, board_type: str, profile: str) -> set[int]:
+    """Return the lines of the rows that a board's pairs meet."""
+    devices = _devices(board_type, profile)
+    release = KernelRelease.parse(BOOTED[profile])
+    features = inventory.load_board_types()[board_type].features
+    return {
+        table.of_import(exporter, importer, release, features).line
+        for exporter in devices
+        if exporter.exports
+        for importer in devices
+        if importer.imports
+    }
+
+
+def _devices(board_type: str, profile: str) -> tuple[Device, ...]:
+    chosen = inventory.load_board_types()[board_type]
+    return inventory.devices(chosen, inventory.load_image_profile(profile))
