@@ -1,0 +1,123 @@
+"""A farm of this test's own: state and results in a temporary folder, images from the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm import events
+from farm.run.view import Follower
+
+PATIENCE_S = 120.0
+"""Bound on waiting for what happens at once unless something is wrong."""
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Farm:
+    """The ``farm`` command with folders of its own."""
+
+    folder: Path
+    variables: dict[str, str]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from farm.cli.main import main; main()", *words],
+            cwd=ROOT,
+            env=self.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        said, told = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, said, told)
+
+    def json(self, *words: str) -> dict[str, Any]:
+        done = self.call(*words, "--json")
+        assert done.stdout, done.stderr
+        body: dict[str, Any] = json.loads(done.stdout)
+        return body
+
+    def leases(self) -> list[Path]:
+        return list((self.folder / "state" / "farm" / "leases").glob("*"))
+
+    def processes(self) -> list[int]:
+        """Return every process that this farm started and that still runs."""
+        mark = f"XDG_STATE_HOME={self.variables['XDG_STATE_HOME']}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if mark in words:
+                found.append(int(entry.name))
+        return found
+
+    def journal(self, out: Path, board: str) -> Path:
+        """Return a job's journal once it exists."""
+        pause = threading.Event()
+        while not (found := list(out.glob(f"*/{board}/journal.jsonl"))):
+            pause.wait(0.1)
+        return found[0]
+
+    def await_event(self, journal: Path, kind: type[events.Event], count: int = 1) -> Any:
+        """Return the ``count``-th event of a kind, once the journal has it."""
+        follower = Follower(journal)
+        pause = threading.Event()
+        seen = 0
+        while True:
+            for event in follower.news():
+                seen += isinstance(event, kind)
+                if seen == count:
+                    return event
+            pause.wait(0.05)
+
+    def await_end_of_all(self) -> list[int]:
+        """Wait until nothing that this farm started runs; return what still does at the end."""
+        pause = threading.Event()
+        deadline = time.monotonic() + PATIENCE_S
+        while (left := self.processes()) and time.monotonic() < deadline:
+            pause.wait(0.1)
+        return left
+
+
+@pytest.fixture
+def own_farm(tmp_path: Path) -> Iterator[Farm]:
+    variables = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("LG_", "FARM_", "PYTEST_"))
+    }
+    variables |= {
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    farm = Farm(tmp_path, variables)
+    yield farm
+    down = farm.call("lab", "down")
+    left = farm.await_end_of_all() if down.returncode == 0 else farm.processes()
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert down.returncode == 0, down.stderr
+    assert left == []
