@@ -67,6 +67,9 @@ struct buffer buffer_open(const char *address, size_t size)
 	} else if (address_is(address, "heap")) {
 		buffer.size = size;
 		buffer.fd = heap_alloc(address + strlen("heap:"), size);
+	} else if (!strcmp(address, "udmabuf:huge")) {
+		buffer.size = size;
+		buffer.fd = udmabuf_huge(size);
 	} else if (address_is(address, "udmabuf")) {
 		buffer.size = size;
 		buffer.fd = size / page <= LIST_LIMIT_PAGES ? udmabuf_scattered(size)

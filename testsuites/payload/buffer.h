@@ -30,7 +30,8 @@ struct buffer {
 /*
  * Opens the exporter at `address`, makes a buffer of at least `size` bytes (V4L2: of one frame) and
  * exports it. udmabuf: physically scattered by construction as long as UDMABUF_CREATE_LIST takes one
- * entry a page (4 MiB), else as the allocator gave the pages.
+ * entry a page (4 MiB), else as the allocator gave the pages. udmabuf:huge: of huge pages, so
+ * contiguous up to 2 MiB.
  */
 struct buffer buffer_open(const char *address, size_t size);
 /* Closes the dma-buf, the view, the handle and the node, in this order; what is closed stays so. */

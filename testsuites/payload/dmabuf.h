@@ -29,6 +29,18 @@ void udmabuf_create_errno(size_t size, int err);
 int udmabuf_scattered_raw(size_t size);
 int udmabuf_scattered(size_t size);
 
+/*
+ * The same in physically contiguous runs of exactly `run` bytes (a page, or a larger part of 2 MiB),
+ * no two of which are neighbours: an IOMMU needs size / run mappings. Runs of more than a page come
+ * from a memfd of huge pages: -ENOMEM where there are none, -ENOENT without CONFIG_HUGETLBFS.
+ */
+int udmabuf_runs_raw(size_t size, size_t run);
+int udmabuf_runs(size_t size, size_t run);
+
+/* udmabuf over a memfd of huge pages, in its order: contiguous where it is of up to 2 MiB. */
+int udmabuf_huge_raw(size_t size);
+int udmabuf_huge(size_t size);
+
 /* Buffer from /dev/dma_heap/<name>. */
 int heap_alloc_raw(const char *name, size_t size);
 int heap_alloc(const char *name, size_t size);
@@ -94,6 +106,8 @@ struct bufinfo bufinfo(void);	/* only for boards that declare the feature debugf
 #define udmabuf_create(...) FARM_AT(udmabuf_create(__VA_ARGS__))
 #define udmabuf_create_errno(...) FARM_AT(udmabuf_create_errno(__VA_ARGS__))
 #define udmabuf_scattered(...) FARM_AT(udmabuf_scattered(__VA_ARGS__))
+#define udmabuf_runs(...) FARM_AT(udmabuf_runs(__VA_ARGS__))
+#define udmabuf_huge(...) FARM_AT(udmabuf_huge(__VA_ARGS__))
 #define heap_alloc(...) FARM_AT(heap_alloc(__VA_ARGS__))
 #define heap_alloc_errno(...) FARM_AT(heap_alloc_errno(__VA_ARGS__))
 #define dmabuf_sync(...) FARM_AT(dmabuf_sync(__VA_ARGS__))

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <linux/dma-heap.h>
+#include <linux/memfd.h>
 #include <linux/udmabuf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +14,15 @@
 #include <unistd.h>
 
 #define PAGE_BYTES ((size_t)sysconf(_SC_PAGESIZE))
+#define HUGE_BYTES ((size_t)2 << 20)
+/* Huge pages that the kernel may make when a memfd asks for them, and free with it. */
+#define HUGE_LIMIT "/proc/sys/vm/nr_overcommit_hugepages"
 
 /* --- memfd and udmabuf ----------------------------------------------------------------------------- */
 
-int memfd_raw(size_t size, unsigned int seals)
+static int memfd_of(unsigned int kind, size_t size, unsigned int seals)
 {
-	int fd = memfd_create("farm", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = memfd_create("farm", MFD_CLOEXEC | MFD_ALLOW_SEALING | kind);
 	int err = 0;
 
 	if (fd < 0)
@@ -37,11 +41,35 @@ int memfd_raw(size_t size, unsigned int seals)
 	return fd;
 }
 
+int memfd_raw(size_t size, unsigned int seals)
+{
+	return memfd_of(0, size, seals);
+}
+
 int memfd(size_t size, unsigned int seals)
 {
 	int fd = memfd_raw(size, seals);
 
 	must(fd, "memfd_create");
+	return fd;
+}
+
+/* A memfd of 2 MiB pages; the limit is as it was afterwards, and the pages go with the memfd. */
+static int memfd_huge(size_t size, unsigned int seals)
+{
+	size_t whole = (size + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+	char before[32], pages[32];
+	int err, fd;
+
+	err = (int)read_file_raw(HUGE_LIMIT, before, sizeof(before));
+	if (err < 0)
+		return err;
+	snprintf(pages, sizeof(pages), "%zu", whole / HUGE_BYTES + strtoul(before, NULL, 10));
+	err = write_file_raw(HUGE_LIMIT, pages);
+	if (err < 0)
+		return err;
+	fd = memfd_of(MFD_HUGETLB | MFD_HUGE_2MB, whole, seals);
+	write_file_raw(HUGE_LIMIT, before);
 	return fd;
 }
 
@@ -103,26 +131,26 @@ void udmabuf_create_errno(size_t size, int err)
 	must_refuse(udmabuf_create_raw(size), err, "UDMABUF_CREATE");
 }
 
-struct page {
-	uint64_t frame;
-	uint64_t index;
+/* A part of a memfd that is physically contiguous. */
+struct run {
+	uint64_t frame;		/* of its first page */
+	uint64_t index;		/* its place in the memfd */
 };
 
 static int by_frame_descending(const void *a, const void *b)
 {
-	const struct page *one = a, *other = b;
+	const struct run *one = a, *other = b;
 
 	return one->frame < other->frame ? 1 : one->frame > other->frame ? -1 : 0;
 }
 
-/* Fills in each page's frame number from /proc/self/pagemap; -EPERM where it is hidden. */
-static int find_frames(int memory, struct page *pages, size_t count)
+/* Fills in each run's frame number from /proc/self/pagemap; -EPERM where it is hidden. */
+static int find_frames(int memory, size_t length, struct run *runs, size_t count, size_t run)
 {
-	size_t page_size = PAGE_BYTES, bytes = count * sizeof(uint64_t);
+	size_t page_size = PAGE_BYTES, step = run / page_size, bytes = count * step * 8;
 	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	uint64_t *entries = malloc(bytes);
-	void *map = mmap(NULL, count * page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
-			 memory, 0);
+	void *map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, memory, 0);
 	int err = 0;
 
 	if (pagemap < 0 || !entries || map == MAP_FAILED)
@@ -131,21 +159,21 @@ static int find_frames(int memory, struct page *pages, size_t count)
 			    (ssize_t)bytes)
 		err = -EIO;
 	for (size_t i = 0; !err && i < count; i++) {
-		pages[i].index = i;
-		pages[i].frame = entries[i] & ((1ull << 55) - 1);
-		if (!pages[i].frame)
+		runs[i].index = i;
+		runs[i].frame = entries[i * step] & ((1ull << 55) - 1);
+		if (!runs[i].frame)
 			err = -EPERM;
 	}
 	if (map != MAP_FAILED)
-		munmap(map, count * page_size);
+		munmap(map, length);
 	free(entries);
 	if (pagemap >= 0)
 		close(pagemap);
 	return err;
 }
 
-/* UDMABUF_CREATE_LIST with one entry a page, in the order of `pages`. */
-static int create_from_pages(int memory, const struct page *pages, size_t count)
+/* UDMABUF_CREATE_LIST with one entry a run, in the order of `runs`. */
+static int create_from_runs(int memory, const struct run *runs, size_t count, size_t run)
 {
 	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + count * sizeof(list->list[0]));
 	int device = udmabuf_device(), ret = device;
@@ -157,8 +185,8 @@ static int create_from_pages(int memory, const struct page *pages, size_t count)
 		list->count = (uint32_t)count;
 		for (size_t i = 0; i < count; i++) {
 			list->list[i].memfd = (uint32_t)memory;
-			list->list[i].offset = pages[i].index * PAGE_BYTES;
-			list->list[i].size = PAGE_BYTES;
+			list->list[i].offset = runs[i].index * run;
+			list->list[i].size = run;
 		}
 		ret = command(device, UDMABUF_CREATE_LIST, list);
 	}
@@ -168,30 +196,45 @@ static int create_from_pages(int memory, const struct page *pages, size_t count)
 	return ret;
 }
 
-int udmabuf_scattered_raw(size_t size)
+int udmabuf_runs_raw(size_t size, size_t run)
 {
-	size_t count = size / PAGE_BYTES;
-	struct page *pages;
+	size_t count = run ? size / run : 0;
+	bool huge = run > PAGE_BYTES;
+	size_t length = huge ? (size + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES : size;
+	struct run *runs;
 	int memory, pin, ret;
 
-	if (!count || size % PAGE_BYTES)
+	if (!count || size % run || run % PAGE_BYTES || HUGE_BYTES % run)
 		return -EINVAL;
-	memory = memfd_raw(size, F_SEAL_SHRINK);
+	memory = huge ? memfd_huge(size, F_SEAL_SHRINK) : memfd_raw(size, F_SEAL_SHRINK);
 	if (memory < 0)
 		return memory;
 	/* Pinning moves pages out of CMA (memfd_pin_folios), so they are pinned before they are sorted. */
 	pin = udmabuf_from_memfd_raw(memory, 0, size);
-	pages = calloc(count, sizeof(*pages));
-	ret = pin < 0 ? pin : pages ? find_frames(memory, pages, count) : -ENOMEM;
+	runs = calloc(count, sizeof(*runs));
+	ret = pin < 0 ? pin : runs ? find_frames(memory, length, runs, count, run) : -ENOMEM;
 	if (!ret) {
-		qsort(pages, count, sizeof(*pages), by_frame_descending);
-		ret = create_from_pages(memory, pages, count);
+		qsort(runs, count, sizeof(*runs), by_frame_descending);
+		ret = create_from_runs(memory, runs, count, run);
 	}
-	free(pages);
+	free(runs);
 	if (pin >= 0)
 		close(pin);
 	close(memory);
 	return ret;
+}
+
+int udmabuf_runs(size_t size, size_t run)
+{
+	int fd = udmabuf_runs_raw(size, run);
+
+	must(fd, "UDMABUF_CREATE_LIST in runs");
+	return fd;
+}
+
+int udmabuf_scattered_raw(size_t size)
+{
+	return udmabuf_runs_raw(size, PAGE_BYTES);
 }
 
 int udmabuf_scattered(size_t size)
@@ -199,6 +242,25 @@ int udmabuf_scattered(size_t size)
 	int fd = udmabuf_scattered_raw(size);
 
 	must(fd, "UDMABUF_CREATE_LIST");
+	return fd;
+}
+
+int udmabuf_huge_raw(size_t size)
+{
+	int memory = memfd_huge(size, F_SEAL_SHRINK), fd;
+
+	if (memory < 0)
+		return memory;
+	fd = udmabuf_from_memfd_raw(memory, 0, size);
+	close(memory);
+	return fd;
+}
+
+int udmabuf_huge(size_t size)
+{
+	int fd = udmabuf_huge_raw(size);
+
+	must(fd, "UDMABUF_CREATE of huge pages");
 	return fd;
 }
 
