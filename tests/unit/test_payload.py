@@ -381,7 +381,7 @@ def test_counters_are_counted_or_absent_with_a_reason(serving: Serving) -> None:
 
     assert answers[-3:] == [
         "counter nothing absent no line of /proc/interrupts contains 'no-such-interrupt'",
-        "counter word absent unknown source 'what:1', expected tp: kprobe: sw: hw: or irq:",
+        "counter word absent unknown source 'what:1', expected one of tp: kprobe: sw: hw: irq:",
         "error counter 'sw:3' is not NAME=SOURCE",
     ]
     counted = {a.split()[1] for a in answers if a.startswith("counter ") and a.endswith(" ok")}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* "tp:SYSTEM:EVENT": a kernel tracepoint, by its number in tracefs. */
+#include "counter.h"
+
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void open_tracepoint(size_t counter, const char *event)
+{
+	static const char *const roots[] = { "/sys/kernel/tracing", "/sys/kernel/debug/tracing" };
+	struct perf_event_attr attr = { .type = PERF_TYPE_TRACEPOINT };
+	char path[256], text[32], system[NAME_MAX_BYTES];
+	const char *colon = strchr(event, ':');
+	ssize_t got = -ENOENT;
+
+	if (!colon || colon == event || colon - event >= NAME_MAX_BYTES ||
+	    !is_token(event, "_-:") || !is_token(colon + 1, "_-")) {
+		counter_malformed(counter, &source_tracepoint, event);
+		return;
+	}
+	snprintf(system, sizeof(system), "%.*s", (int)(colon - event), event);
+	if (access("/sys/kernel/tracing/events", F_OK) &&
+	    access("/sys/kernel/debug/tracing/events", F_OK)) {
+		counter_set_absent(counter, "tracefs at /sys/kernel/tracing: %s", errname(errno));
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(roots) && got < 0; i++) {
+		snprintf(path, sizeof(path), "%s/events/%s/%.64s/id", roots[i], system, colon + 1);
+		got = read_file_raw(path, text, sizeof(text));
+	}
+	if (got <= 0) {
+		counter_set_absent(counter, "this kernel has no tracepoint %.120s: %s", event,
+				   errname((int)got));
+		return;
+	}
+	attr.config = strtoull(text, NULL, 10);
+	perf_open(counter, &attr, event);
+}
+
+const struct counter_source source_tracepoint = {
+	.prefix = "tp:", .form = "tp:SYSTEM:EVENT", .open = open_tracepoint,
+};
