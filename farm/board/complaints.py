@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from farm.board.console import BANNERS, ConsoleEvent
 from farm.board.recorder import Console
 
+NOT_LOADED = "module_not_loaded"
+"""Name of the complaint about a module that did not load at boot: init says so, not the kernel."""
+
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
@@ -24,6 +27,8 @@ class Complaint:
 
 def sentence(event: ConsoleEvent) -> str:
     """Return what a complaint means, with its line."""
+    if event.pattern == NOT_LOADED:
+        return event.line
     if event.pattern in BANNERS:
         what = "the board reset itself"
     else:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from farm.board.complaints import Complaint, Ledger, sentence
+from farm.board.loading import blame_driver
 from farm.board.payload import Payload
 from farm.board.recorder import Console
 from farm.board.session import BoardSession, Link
@@ -78,6 +79,7 @@ class BoardLifetime:
 
         Raises:
             BoardGone: the board does not come up, or its reboots are used up.
+            DriverNotLoaded: it did not come up for the driver under test.
         """
         if self._session is not None and self._session.alive:
             return self._session
@@ -141,6 +143,9 @@ class BoardLifetime:
             self._ledger.power_on(self._rig.console.mark())
         try:
             boot_s = self._rig.boot()
+        except BootError as error:
+            blame_driver(error, self._rig.console)
+            raise
         finally:
             self._excuse_boot()
         session = BoardSession(

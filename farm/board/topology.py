@@ -67,6 +67,9 @@ get udmabuf list_limit /sys/module/udmabuf/parameters/list_limit
 while read -r k v u; do
   case $k in CmaTotal:|CmaFree:|MemTotal:|Hugetlb:) printf 'memory\t%s\t%s\n' "${k%:}" "$v";; esac
 done < /proc/meminfo
+[ -r /run/farm-unloaded ] && while read -r k m w; do
+  printf 'unloaded\t%s/%s\t%s\n' "$k" "$m" "$w"
+done < /run/farm-unloaded
 get board model /sys/firmware/devicetree/base/model
 get board kernel /proc/sys/kernel/osrelease
 get board version /proc/sys/kernel/version
@@ -91,7 +94,8 @@ def discover(shell: Callable[[str], str]) -> dict[str, Any]:
         plain JSON: ``iommu_groups`` (id, type, devices), ``devices`` by name (driver, iommu,
         iommu_group, dma_mask_bits …), ``drm`` and ``v4l2`` nodes (node, name, device, driver, and
         pci: the PCI function they belong to), ``heaps``, ``udmabuf``, ``memory_kib``, ``board``,
-        and under ``absent`` what cannot be had, with the reason.
+        ``unloaded`` (kind, module, reason: what the image was to load at boot and did not), and
+        under ``absent`` what cannot be had, with the reason.
 
     Raises:
         ProtocolError: the output is cut short or is no such list.
@@ -111,6 +115,7 @@ def parse(output: str) -> dict[str, Any]:
     devices: dict[str, dict[str, str]] = {}
     nodes: dict[str, dict[str, dict[str, str]]] = {"drm": {}, "v4l2": {}}
     flat: dict[str, dict[str, str]] = {"heap": {}, "udmabuf": {}, "memory": {}, "board": {}}
+    unloaded: list[dict[str, str]] = []
     for line in lines[:-1]:
         section, _, rest = line.partition("\t")
         key, tab, value = rest.partition("\t")
@@ -128,6 +133,8 @@ def parse(output: str) -> dict[str, Any]:
             devices.setdefault(path[0], {})[field] = value
         elif section == "node" and len(path) == 2 and path[0] in nodes:
             nodes[path[0]].setdefault(path[1], {"node": path[1]})[field] = value
+        elif section == "unloaded" and len(path) == 1:
+            unloaded.append({"kind": path[0], "module": field, "reason": value})
         elif section in flat:
             flat[section][key] = value
         else:
@@ -141,6 +148,7 @@ def parse(output: str) -> dict[str, Any]:
         "udmabuf": flat["udmabuf"],
         "memory_kib": flat["memory"],
         "board": flat["board"],
+        "unloaded": unloaded,
         "absent": dict(_NOT_IN_SYSFS),
     }
 

@@ -250,14 +250,15 @@ def _assemble(
     wanted = list(profile.modules)
     if own.kernel is not None:  # what its builder left out or built in, nobody can tell
         wanted = [name for name in wanted if available.has(name)]
-    load = available.closure([*wanted, *(driver.name for driver in own.drivers)])
+    drivers = [driver.name for driver in own.drivers]
+    load = available.closure([*wanted, *drivers])
     extra = available.closure([*profile.extra_modules, *available.added])
     progress(f"putting the image together: Linux {release}, {len(load)} modules")
     tree = Tree()
     for unpacked in sorted((work / "user").iterdir()):
         add_package(tree, unpacked)
     check_libraries(tree)
-    add_modules(tree, release, load, profile.module_options, extra)
+    add_modules(tree, release, load, profile.module_options, extra, drivers)
     host, client = keys.generate(), keys.generate()
     add_configuration(tree, Access(host.dropbear, client.public), image_id)
 

@@ -19,16 +19,26 @@ ln -sf /proc/self/fd/2 /dev/stderr
 echo -1 > /proc/sys/kernel/perf_event_paranoid
 echo 0 > /proc/sys/kernel/kptr_restrict
 
-# Each line: path of a module below /lib/modules/RELEASE, then its options. In order of need.
+# Each line: "driver" (under test) or "module", its path below /lib/modules/RELEASE, its options. In
+# order of need. What does not load is told in /run/farm-unloaded: kind, name, why. The console hears
+# of it by the kernel's log, so that no line of the kernel's falls into ours.
 modules=/lib/modules/$(uname -r)
-while read -r module options; do
+while read -r kind module options; do
 	name=${module##*/} name=${name%.ko}
 	# As modprobe does: NAME.OPTION=VALUE on the kernel's command line is meant for the module.
 	for word in $(cat /proc/cmdline); do
 		[ "${word%%.*}" = "$name" ] && options="$options ${word#*.}"
 	done
+	[ "$kind" = driver ] && echo "farm: loading driver $name" > /dev/kmsg
 	# Unquoted on purpose: options are words.
-	insmod "$modules/$module" $options || echo "farm: cannot load $module"
+	if said=$(insmod "$modules/$module" $options 2>&1); then
+		[ "$kind" = driver ] && echo "farm: loaded driver $name" > /dev/kmsg
+	else
+		kernel=$(dmesg | grep -F "$(echo "$name" | tr - _): " | tail -n 1)
+		why="${said##*: }${kernel:+; the kernel says: ${kernel#*] }}"
+		echo "$kind $name $why" >> /run/farm-unloaded
+		echo "farm: cannot load $kind $name: $why" > /dev/kmsg
+	fi
 done < /etc/farm/modules
 
 # A board without a network gets what it is to do with the image, and switches itself off.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import stat
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,10 +103,12 @@ def add_modules(
     load: Sequence[Module],
     options: Mapping[str, str],
     extra: Sequence[Module] = (),
+    under_test: Collection[str] = (),
 ) -> None:
     """Add modules, ``modules.dep`` for modprobe, and the list that init loads in order.
 
-    ``options`` maps module names to their options; ``extra`` are modules that nobody loads.
+    ``options`` maps module names to their options; ``extra`` are modules that nobody loads;
+    ``under_test`` are the names of drivers under test.
     """
     base = f"/lib/modules/{release}"
     by_name = {module.name: module for module in (*load, *extra)}
@@ -118,7 +120,10 @@ def add_modules(
         needs = _all_needs(module, by_name)
         dep.append(f"{module.path}: {' '.join(by_name[name].path for name in needs)}".rstrip())
     tree.file(f"/usr{base}/modules.dep", ("\n".join(dep) + "\n").encode())
-    lines = (f"{module.path} {wanted.get(module.name, '')}".rstrip() for module in load)
+    lines = []
+    for module in load:
+        kind = "driver" if module.name in under_test else "module"
+        lines.append(f"{kind} {module.path} {wanted.get(module.name, '')}".rstrip())
     tree.file("/etc/farm/modules", "".join(f"{line}\n" for line in lines).encode())
 
 

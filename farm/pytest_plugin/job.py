@@ -14,11 +14,13 @@ from typing import Any
 
 from farm import __version__, events, image
 from farm.board import payload
+from farm.board.complaints import Complaint
 from farm.board.console import ConsoleEvent
 from farm.board.exact.lifetime import ExactLifetime
 from farm.board.exact.rig import ExactRig
 from farm.board.judging import EXCERPT_LINES, Session
 from farm.board.lifetime import BoardGone, BoardLifetime
+from farm.board.loading import DriverNotLoaded, check_drivers
 from farm.board.target import LabgridRig
 from farm.counters.registry import registry
 from farm.errors import FarmError, ImageError, InfraError, LabError
@@ -50,6 +52,7 @@ class Job:
         self._rig: LabgridRig | None = None
         self._lifetime: BoardLifetime | ExactLifetime | None = None
         self._gone = ""
+        self._unloaded: list[ConsoleEvent] | None = None
         self.booting_s = 0.0
 
     @property
@@ -89,6 +92,7 @@ class Job:
 
         Raises:
             InfraError: there is none to be had; :attr:`gone` then says so.
+            DriverNotLoaded: it booted without the driver under test, and :attr:`gone` says so.
         """
         if self.gone:
             raise BoardGone(self.gone)
@@ -101,6 +105,9 @@ class Job:
         boots, began = self._lifetime.boots, time.monotonic()
         try:
             return self._lifetime.session()
+        except DriverNotLoaded as error:
+            self._gone = str(error)
+            raise
         finally:
             if self._lifetime.boots != boots:
                 self.booting_s += time.monotonic() - began
@@ -134,7 +141,10 @@ class Job:
 
         Return what of it is not excused.
         """
-        found = self._lifetime.complaints() if self._lifetime is not None else []
+        found = [Complaint(event, False) for event in self._unloaded or ()]
+        if found:
+            self._unloaded = []
+        found += self._lifetime.complaints() if self._lifetime is not None else []
         for complaint in found[:MAX_COMPLAINTS]:
             self.write(_complaint(complaint.event, nodeid))
         return [complaint.event for complaint in found if not complaint.excused]
@@ -199,6 +209,9 @@ class Job:
         content = json.dumps(session.topology, indent=1, sort_keys=True)
         (self.settings.out / f"topology-{boot}.json").write_text(content + "\n")
 
+        unloaded = check_drivers(session.topology, session.console)
+        if self._unloaded is None:
+            self._unloaded = unloaded
     def _started(self, rig: LabgridRig) -> events.JobStarted:
         settings = self.settings
         return events.JobStarted(

@@ -188,8 +188,10 @@ def ending(code: int, view: JobView) -> str:
     missing = len(view.planned) - view.done
     if not missing:
         return ""
-    lost = [one.reason for one in view.last.values() if one.verdict is Verdict.INFRA]
-    return lost[-1] if lost else f"{missing} tests never ran; see worker.log"
+    ended = next(reversed(view.last.values()), None)
+    if ended is not None and ended.verdict in (Verdict.INFRA, Verdict.FAIL):
+        return ended.reason  # a board, or a driver under test, without which nothing more can run
+    return f"{missing} tests never ran; see worker.log"
 
 
 def _so_far(journal: Path) -> JobView:

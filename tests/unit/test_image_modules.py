@@ -107,11 +107,12 @@ def test_a_package_lands_merged_and_without_documentation(tmp_path: Path) -> Non
 def test_init_loads_in_order_with_options(folder: Path) -> None:
     tree = Tree()
     found = ModuleFolder(folder).closure(["virtio-gpu"])
-    add_modules(tree, "6.12.0", found, {"virtio-gpu": "modeset=1 x=2"})
+    options = {"virtio-gpu": "modeset=1 x=2"}
+    add_modules(tree, "6.12.0", found, options, under_test=["virtio_gpu"])
     assert tree.entries["/etc/farm/modules"].data.decode().splitlines() == [
-        "kernel/drivers/drm.ko",
-        "kernel/drivers/shmem.ko",
-        "kernel/drivers/virtio-gpu.ko modeset=1 x=2",
+        "module kernel/drivers/drm.ko",
+        "module kernel/drivers/shmem.ko",
+        "driver kernel/drivers/virtio-gpu.ko modeset=1 x=2",
     ]
     dep = tree.entries["/usr/lib/modules/6.12.0/modules.dep"].data.decode()
     assert "kernel/drivers/virtio-gpu.ko: kernel/drivers/shmem.ko kernel/drivers/drm.ko\n" in dep

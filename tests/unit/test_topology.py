@@ -27,6 +27,7 @@ udmabuf\tdevice\tyes
 memory\tCmaTotal\t65536
 board\tkernel\t6.12.107-arm64
 board\tmodel\tlinux,dummy-virt\x00
+unloaded\tdriver/my-codec\tno such device; the kernel says: my_codec: no
 done
 """
 
@@ -42,6 +43,13 @@ def test_reading() -> None:
     assert found["memory_kib"] == {"CmaTotal": "65536"}
     assert found["board"]["model"] == "linux,dummy-virt"
     assert "max_segment_size" in found["absent"]
+    assert found["unloaded"] == [
+        {
+            "kind": "driver",
+            "module": "my-codec",
+            "reason": "no such device; the kernel says: my_codec: no",
+        }
+    ]
 
 
 @pytest.mark.parametrize(

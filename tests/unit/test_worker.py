@@ -29,6 +29,7 @@ def view(planned: int, *verdicts: Verdict) -> JobView:
         (1, view(1, Verdict.FAIL), ""),
         (3, view(1, Verdict.INFRA), ""),
         (3, view(2, Verdict.INFRA), "silence"),
+        (1, view(2, Verdict.FAIL), "silence"),
         (3, view(2, Verdict.PASS), "1 tests never ran; see worker.log"),
         (3, JobView("board"), "pytest ended with 3 before any test; see worker.log"),
         (2, view(2), "a suite could not be collected; see worker.log"),

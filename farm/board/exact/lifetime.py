@@ -11,9 +11,10 @@ from farm.board.exact.rig import ExactRig
 from farm.board.exact.session import ExactSession
 from farm.board.judging import Session
 from farm.board.lifetime import BoardGone
+from farm.board.loading import blame_driver
 from farm.board.payload import Payload
 from farm.counters.registry import Counter
-from farm.errors import InfraError
+from farm.errors import BootError, InfraError
 from farm.inventory import BoardType
 
 
@@ -62,6 +63,7 @@ class ExactLifetime:
 
         Raises:
             BoardGone: the board does not come up.
+            DriverNotLoaded: it does not for the driver under test.
         """
         if self._session is not None:
             return self._session
@@ -73,6 +75,8 @@ class ExactLifetime:
         try:
             session = self._open()
         except InfraError as error:
+            if isinstance(error, BootError):
+                blame_driver(error, self._rig.console)
             self._gone = f"{self._rig.name}: {error}"
             raise BoardGone(self._gone, next_step=error.next_step) from error
         self._session = session
