@@ -139,7 +139,8 @@ class Job:
     def write_complaints(self, nodeid: str) -> list[ConsoleEvent]:
         """Write what the kernel complained about since last time, as said during ``nodeid``.
 
-        Return what of it is not excused.
+        A module that did not load is told once, however often the board boots. Return what is not
+        excused.
         """
         found = [Complaint(event, False) for event in self._unloaded or ()]
         if found:
@@ -208,10 +209,10 @@ class Job:
         self.write(events.StateChanged(state="running"))
         content = json.dumps(session.topology, indent=1, sort_keys=True)
         (self.settings.out / f"topology-{boot}.json").write_text(content + "\n")
-
         unloaded = check_drivers(session.topology, session.console)
         if self._unloaded is None:
             self._unloaded = unloaded
+
     def _started(self, rig: LabgridRig) -> events.JobStarted:
         settings = self.settings
         return events.JobStarted(
