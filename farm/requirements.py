@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from farm import paths
+from farm.errors import UsageError
 from farm.yamlfile import YamlFile, nearest
 
 FILE_NAME = "requirements.yaml"
@@ -59,3 +61,17 @@ def load_requirements(path: Path | None = None) -> dict[str, Requirement]:
         name: Requirement(name, entry.suite, entry.text, content.sources[entry.suite])
         for name, entry in content.requirements.items()
     }
+
+
+def check_known(wanted: Iterable[str], known: Collection[str]) -> None:
+    """Make sure that each id is one of ``known``.
+
+    Raises:
+        UsageError: one is not; names the nearest.
+    """
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"no requirement {name!r}{nearest(name.upper(), set(known))}",
+                next_step="`farm requirements` lists them all",
+            )

@@ -48,6 +48,7 @@ _FLAGS = (
 )
 _HOST_ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64"}
 _COMPILE_LIMIT_S = 600
+_CASE = re.compile(rb"\s*CASE\(\s*(\w+)\s*,")
 _FIRST_ERROR = re.compile(
     r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):\d+: (?:fatal )?error: (?P<text>.*)$", re.M
 )
@@ -97,7 +98,7 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
     Raises:
         UsageError: the sources do not compile, two cases have one name, or there is no compiler.
     """
-    sources = _limited(_collect(extra), only)
+    sources = _limited(_checked(_collect(extra)), only)
     compiler = _compiler_version()
     architecture = "aarch64" if target == "aarch64" else _host_architecture()
     build_id = _digest(compiler, architecture, *_FLAGS, *(_stamp(source) for source in sources))
@@ -118,6 +119,15 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
             next_step="delete that folder and try again",
         )
     return built
+
+
+def check_case_names() -> None:
+    """Make sure that no two cases below ``testsuites/`` have one name; compiles nothing.
+
+    Raises:
+        UsageError: two have; names both places.
+    """
+    _checked(_collect(()))
 
 
 # --- sources -----------------------------------------------------------------------------------
@@ -169,6 +179,26 @@ def _collect(extra: Sequence[Path]) -> tuple[_Source, ...]:
                 next_step="rename the extra folder: its name is the suite's name",
             )
     return tuple(sorted(sources, key=lambda source: source.name))
+
+
+def _checked(sources: tuple[_Source, ...]) -> tuple[_Source, ...]:
+    """Return the sources if no two cases in them have one name."""
+    first: dict[str, str] = {}
+    for source in sources:
+        if source.path.suffix != ".c":
+            continue
+        for number, line in enumerate(source.content.splitlines(), start=1):
+            match = _CASE.match(line)
+            if match is None:
+                continue
+            name, place = match[1].decode(), f"{source.path}:{number}"
+            other = first.setdefault(name, place)
+            if other is not place:
+                raise UsageError(
+                    f"{place}: case {name} is already defined at {other}",
+                    next_step="give one of them another name: names are unique over all suites",
+                )
+    return sources
 
 
 def _limited(sources: tuple[_Source, ...], only: str) -> tuple[_Source, ...]:
@@ -318,7 +348,6 @@ def _describe(sources: Sequence[_Source], compiler: str, made: Path) -> None:
     """Write ``payload.json`` beside the binary."""
     binary = (made / "payload").read_bytes()
     table = read_case_table(binary)
-    _refuse_duplicates(table, {source.name: source.path for source in sources})
     hashes = _case_hashes(sources, compiler)
     document = {
         "sha256": hashlib.sha256(binary).hexdigest(),
@@ -338,18 +367,6 @@ def _describe(sources: Sequence[_Source], compiler: str, made: Path) -> None:
         ],
     }
     (made / "payload.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-
-
-def _refuse_duplicates(table: Sequence[TableEntry], files: Mapping[str, Path]) -> None:
-    first: dict[str, TableEntry] = {}
-    for entry in table:
-        other = first.setdefault(entry.name, entry)
-        if other is not entry:
-            raise UsageError(
-                f"{files[entry.file]}:{entry.line}: case {entry.name} is already defined at "
-                f"{files[other.file]}:{other.line}",
-                next_step="give one of them another name: names are unique over all suites",
-            )
 
 
 def _suite(file: str) -> str:

@@ -129,11 +129,11 @@ def _project() -> Iterable[Check]:
     from farm import image, inventory
     from farm.image.build import recipe
     from farm.image.cache import recall
-    from farm.run.selection import all_suites
+    from farm.suites import load_suites
 
     try:
         types = inventory.load_board_types()
-        suites = all_suites()
+        suites = load_suites()
         yield Check("board-configs", "ok" if types else "missing", f"{len(types)} board types")
         yield Check("testsuites", "ok" if suites else "missing", " ".join(suites) or "no suite")
         wanted = sorted({kind.image for kind in types.values() if kind.virtual})

@@ -7,20 +7,25 @@ every command that has an option of that name.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import re
-import tomllib
 from pathlib import Path
 
 from farm import paths
-from farm.errors import ConfigError, UsageError
+from farm.errors import UsageError
+from farm.tomlfile import TomlFile
+from farm.yamlfile import nearest
 
 KEYS = {
     "coordinator": "host:port of the labgrid coordinator",
     "db": "where results are kept: a file, or an SQLAlchemy URL",
     "image": "image profile that virtual boards boot",
+    "seed": "what stress cases decide by",
+    "stress_seconds": "how long each stress case goes on",
+    "repeat": "replicates of each test",
 }
 """Every key that the file may have."""
+
+NUMBERS = frozenset({"seed", "stress_seconds", "repeat"})
+"""Keys whose values are numbers; all others are text."""
 
 FILE = "farm.toml"
 
@@ -33,36 +38,23 @@ def find() -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def load(path: Path) -> dict[str, str]:
+def load(path: Path) -> dict[str, str | float]:
     """Return the settings of a file.
 
     Raises:
-        ConfigError: it is no TOML, has an unknown key, or a value that is no text.
+        ConfigError: it is no TOML, has an unknown key, or a value of the wrong kind.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}:0: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise ConfigError(f"{path}:{line[1] if line else 0}: {error}") from error
-    for key, value in raw.items():
-        where = f"{path}:{_line(text, key)}"
+    file = TomlFile(path)
+    for key, value in file.data.items():
         if key not in KEYS:
-            close = difflib.get_close_matches(key, KEYS, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ConfigError(
-                f"{where}: unknown setting {key!r}{hint}",
+            raise file.error(
+                key,
+                f"unknown setting{nearest(key, set(KEYS))}",
                 next_step=f"settings are: {', '.join(sorted(KEYS))}",
             )
-        if not isinstance(value, str):
-            raise ConfigError(f"{where}: {key}: expected text in quotes, seen {value!r}")
-    return raw
-
-
-def _line(text: str, key: str) -> int:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if re.match(rf"\s*[\[\"']*{re.escape(key)}\b", line):
-            return number
-    return 0
+        if key in NUMBERS:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise file.error(key, f"expected a number, seen {value!r}")
+        elif not isinstance(value, str):
+            raise file.error(key, f"expected text in quotes, seen {value!r}")
+    return file.data

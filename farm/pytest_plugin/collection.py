@@ -5,17 +5,19 @@ Nothing here boots a board: what never ran could not be counted as MISS otherwis
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from farm.errors import UsageError
+from farm.board import payload
+from farm.errors import FarmError, UsageError
 from farm.model import Device, TestKey
 from farm.pytest_plugin.selectors import Selector, describe, select
-from farm.pytest_plugin.settings import Settings
+from farm.pytest_plugin.settings import Settings, usage_error
+from farm.requirements import check_known, load_requirements
+from farm.suites import FILE_NAME, load_suite
 
-SUITE_FILE = "suite.toml"
-"""What makes a folder a suite."""
 NO_DEVICE = "none"
 """Parameter id of the one skipped row of an axis on which the board declares nothing."""
 
@@ -50,16 +52,65 @@ def _skipped(reason: str) -> object:
     return pytest.param(None, id=NO_DEVICE, marks=pytest.mark.skip(reason=reason))
 
 
+def check_suites(items: list[pytest.Item]) -> None:
+    """Make sure that each item's suite says what it is, and that no two cases have one name.
+
+    Raises:
+        pytest.UsageError: a suite's file is wrong, or a name stands twice; starts with
+            ``file:line:``.
+    """
+    files = dict.fromkeys(item.path for item in items)
+    folders = dict.fromkeys(filter(None, map(_suite_folder, files)))
+    try:
+        for folder in folders:
+            load_suite(folder / FILE_NAME)
+        if folders:
+            payload.check_case_names()
+    except FarmError as error:
+        raise usage_error(error) from error
+
+
+def only_for(items: list[pytest.Item], wanted: Collection[str]) -> list[pytest.Item]:
+    """Return the items that are evidence for one of the requirements.
+
+    Raises:
+        pytest.UsageError: a requirement is unknown; names the nearest.
+    """
+    try:
+        check_known(wanted, load_requirements())
+    except FarmError as error:
+        raise usage_error(error) from error
+    return [item for item in items if not set(requirements_of(item)).isdisjoint(wanted)]
+
+
+def keep(config: pytest.Config, items: list[pytest.Item], kept: list[pytest.Item]) -> None:
+    """Leave only ``kept`` of the collected items, and tell pytest what was dropped."""
+    mine = set(map(id, kept))
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[one for one in items if id(one) not in mine])
+        items[:] = kept
+
+
+def requirements_of(item: pytest.Item) -> tuple[str, ...]:
+    """Return the ids of the requirements that an item is evidence for, each once."""
+    found = [str(name) for marker in item.iter_markers("requirement") for name in marker.args]
+    return tuple(dict.fromkeys(reversed(found)))
+
+
 def nodeid_of(item: pytest.Item) -> str:
     """Return an item's id as journals keep it: relative to the folder that its suite lies in.
 
     pytest's own is relative to a root folder that changes with the command line.
     """
     rest = item.nodeid.partition("::")[2]
-    for folder in item.path.parents:
-        if (folder / SUITE_FILE).is_file():
-            return f"{item.path.relative_to(folder.parent).as_posix()}::{rest}"
-    return item.nodeid
+    folder = _suite_folder(item.path)
+    if folder is None:
+        return item.nodeid
+    return f"{item.path.relative_to(folder.parent).as_posix()}::{rest}"
+
+
+def _suite_folder(path: Path) -> Path | None:
+    return next((one for one in path.parents if (one / FILE_NAME).is_file()), None)
 
 
 def key_of(item: pytest.Item) -> TestKey:
@@ -67,9 +118,6 @@ def key_of(item: pytest.Item) -> TestKey:
     callspec = getattr(item, "callspec", None)
     params = {name: _text(value) for name, value in (callspec.params if callspec else {}).items()}
     case = item.get_closest_marker("case")
-    requirements = [
-        str(name) for marker in item.iter_markers("requirement") for name in marker.args
-    ]
     nodeid = nodeid_of(item)
     return TestKey(
         nodeid=nodeid,
@@ -77,7 +125,7 @@ def key_of(item: pytest.Item) -> TestKey:
         test=getattr(item, "originalname", None) or item.name,
         case=str(case.args[0]) if case is not None and case.args else "",
         params=params,
-        requirements=tuple(dict.fromkeys(reversed(requirements))),
+        requirements=requirements_of(item),
     )
 
 

@@ -18,7 +18,7 @@ from farm.errors import FarmError, InfraError
 from farm.model import Verdict
 from farm.pytest_plugin.board import Board
 from farm.pytest_plugin.cells import Cell
-from farm.pytest_plugin.collection import key_of, nodeid_of, parametrise
+from farm.pytest_plugin.collection import keep, key_of, nodeid_of, parametrise
 from farm.pytest_plugin.job import Job
 from farm.pytest_plugin.record import MAX_SAMPLES, RECORD, Phase, Record
 from farm.pytest_plugin.settings import usage_error
@@ -73,11 +73,7 @@ class BoardRun:
             self._unknown = sorted(wanted - {nodeid_of(item) for item in items})
             kept = [item for item in items if nodeid_of(item) in wanted]
         number, parts = self.job.settings.shard
-        kept = kept[number::parts]
-        if len(kept) < len(items):
-            mine = set(map(id, kept))
-            config.hook.pytest_deselected(items=[one for one in items if id(one) not in mine])
-            items[:] = kept
+        keep(config, items, kept[number::parts])
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Write down the plan, before anything runs."""

@@ -52,6 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Check the suites' files, and keep the tests of the requirements that were asked for."""
+    collection.check_suites(items)
+    wanted = config.getoption("farm_requirement")
+    if wanted:
+        collection.keep(config, items, collection.only_for(items, wanted))
+
+
     """Without a board, give each test that wants devices one skipped row."""
     if _RUN not in metafunc.config.stash:
         collection.parametrise(metafunc, None)

@@ -38,6 +38,15 @@ def add_options(parser: pytest.Parser) -> None:
         "--farm-leave-on",
         action="store_true",
         help="leave the board switched on at the end, for a look at it",
+    add(
+        "--farm-requirement",
+        metavar="ID",
+        action="append",
+        help="run only the tests of this requirement; repeat for several",
+    )
+    add("--farm-seed", metavar="N", help="what stress cases decide by (default: drawn and printed)")
+    add("--farm-stress-seconds", metavar="N", help="how long each stress case goes on (default: 2)")
+    add("--farm-repeat", metavar="N", help="replicates of each test (default: 1)")
     )
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from farm import paths
 from farm.errors import UsageError
-
-SUITE_FILE = "suite.toml"
-"""What makes a folder of ``testsuites/`` a suite."""
-
-
-def all_suites(root: Path | None = None) -> list[str]:
-    """Return the names of every suite, sorted."""
-    return sorted(file.parent.name for file in (root or paths.testsuites()).glob(f"*/{SUITE_FILE}"))
+from farm.suites import FILE_NAME, load_suites
+from farm.yamlfile import nearest
 
 
 def choose_suites(words: Sequence[str], root: Path | None = None) -> list[str]:
@@ -25,12 +18,13 @@ def choose_suites(words: Sequence[str], root: Path | None = None) -> list[str]:
 
     Raises:
         UsageError: a word names no suite or no file; names the nearest.
+        ConfigError: the file of a suite is wrong; starts with ``file:line:``.
     """
     folder = root or paths.testsuites()
-    known = all_suites(folder)
+    known = list(load_suites(folder))
     if not words:
         if not known:
-            raise UsageError(f"{folder} holds no suite (no folder with a {SUITE_FILE})")
+            raise UsageError(f"{folder} holds no suite (no folder with a {FILE_NAME})")
         return known
     chosen: list[str] = []
     for word in words:
@@ -49,9 +43,3 @@ def choose_suites(words: Sequence[str], root: Path | None = None) -> list[str]:
             )
         chosen.append(word.rstrip("/"))
     return list(dict.fromkeys(chosen))
-
-
-def nearest(word: str, candidates: Collection[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the candidate most like ``word``, or nothing."""
-    close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pytest_project import CONFIGS, ROOT, Project
+from suite_files import suite_toml
 
 from farm import events
 from farm.model import Verdict
@@ -88,7 +89,7 @@ class Board:
         self.finished: list[events.CaseFinished] = []
         self.found: list[events.Event] = []
         project.write("conftest.py", CONFTEST)
-        project.write("suite.toml", 'name = "suite"\n')
+        project.write("suite.toml", suite_toml(project.folder.name))
 
     def run(self, suite: str) -> list[tuple[str, int, Verdict]]:
         """Return tests, attempts and verdicts."""

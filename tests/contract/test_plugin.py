@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from pytest_project import CONFIGS, Project
+from suite_files import suite_toml
 
 from farm import inventory
 
@@ -31,7 +32,7 @@ def test_plain():
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     made = Project(tmp_path)
-    made.write("suite/suite.toml", 'name = "suite"\n')
+    made.write("suite/suite.toml", suite_toml("suite"))
     made.write("suite/test_it.py", SUITE)
     return made
 
@@ -126,3 +127,34 @@ def test_a_wrong_selector_names_the_nearest(project: Project) -> None:
     done = project.pytest("--lg-env", str(CONFIGS / "virt-smmuv3.yaml"), "suite", "--collect-only")
     assert done.returncode != 0
     assert "did you mean 'importer'" in done.stdout + done.stderr
+
+
+def test_tests_of_a_requirement_only(project: Project) -> None:
+    words = ("--lg-env", str(CONFIGS / "virt-smmuv3.yaml"), "suite", "--collect-only", "-q")
+    done = project.pytest(*words, "--farm-requirement=MAP-2", "--farm-requirement=SHR-1")
+    assert ids(done.stdout)
+    assert all(name.startswith("suite/test_it.py::test_spread[") for name in ids(done.stdout))
+    done = project.pytest(*words, "--farm-requirement=MAP-22")
+    assert done.returncode == 4
+    assert "no requirement 'MAP-22' (did you mean 'MAP-2'?)" in done.stderr
+
+
+@pytest.mark.parametrize("board", ["", "virt-smmuv3"])
+def test_a_broken_suite_fails_collection_with_file_and_line(project: Project, board: str) -> None:
+    file = project.write("suite/suite.toml", 'name = "suite"\ntitel = "x"\n')
+    words = ("--lg-env", str(CONFIGS / f"{board}.yaml")) if board else ()
+    done = project.pytest(*words, "suite", "--collect-only")
+    assert done.returncode == 4
+    assert f"ERROR: {file}:2: titel: unknown key (did you mean 'title'?)" in done.stderr
+
+
+def test_two_cases_of_one_name_fail_collection_with_file_and_line(project: Project) -> None:
+    case = 'CASE(one_name, "It has a name.")\n{\n}\n'
+    project.write("testsuites/suite/suite.toml", suite_toml("suite"))
+    project.write("testsuites/suite/test_it.py", "def test_it():\n    pass\n")
+    one = project.write("testsuites/suite/a.c", case)
+    other = project.write("testsuites/suite/b.c", '#include "farm.h"\n' + case)
+    (project.folder / "board-configs").mkdir()
+    done = project.pytest("testsuites", "--collect-only", FARM_ROOT=str(project.folder))
+    assert done.returncode == 4
+    assert f"ERROR: {other}:2: case one_name is already defined at {one}:1" in done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from suite_files import write_suite
 
 from farm import inventory
 from farm.cli import doctor, output, ownlab, settings
@@ -158,7 +159,7 @@ def test_settings_are_below_flags_and_variables(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('\ncordinator = "x"\n', r"farm.toml:2: unknown setting 'cordinator' \(did you mean"),
+        ('\ncordinator = "x"\n', r"farm.toml:2: cordinator: unknown setting \(did you mean"),
         ("db = 3\n", "farm.toml:1: db: expected text in quotes, seen 3"),
         ('db = "x"\ndb =\n', r"farm.toml:2: "),
     ],
@@ -173,9 +174,8 @@ def test_a_wrong_settings_file_names_its_line(elsewhere: Path, text: str, messag
 def test_a_wrong_board_config_is_exit_2_with_file_and_line(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for folder in ("board-configs", "testsuites/mapcache"):
-        (elsewhere / folder).mkdir(parents=True)
-    (elsewhere / "testsuites/mapcache/suite.toml").touch()
+    (elsewhere / "board-configs").mkdir()
+    write_suite(elsewhere / "testsuites/mapcache")
     text = (ROOT / "board-configs/virt-smmuv3.yaml").read_text()
     wrong = elsewhere / "board-configs/virt-smmuv3.yaml"
     wrong.write_text(text.replace("iommu: arm-smmu-v3", "iomu: arm-smmu-v3"))

@@ -5,23 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from suite_files import write_suite
 
-from farm.errors import UsageError
-from farm.run.selection import all_suites, choose_suites
+from farm.errors import ConfigError, UsageError
+from farm.run.selection import choose_suites
 
 
 @pytest.fixture
 def suites(tmp_path: Path) -> Path:
     for name in ("mapcache", "sharing"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "suite.toml").touch()
+        write_suite(tmp_path / name)
         (tmp_path / name / f"test_{name}.py").touch()
     (tmp_path / "payload").mkdir()
     return tmp_path
 
 
 def test_a_suite_is_a_folder_with_its_file(suites: Path) -> None:
-    assert all_suites(suites) == ["mapcache", "sharing"]
     assert choose_suites([], suites) == ["mapcache", "sharing"]
 
 
@@ -45,3 +44,10 @@ def test_an_unknown_file_is_answered_with_the_nearest(suites: Path) -> None:
 def test_a_project_without_suites_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no suite"):
         choose_suites([], tmp_path)
+
+
+def test_a_broken_suite_is_named_by_file_and_line(suites: Path) -> None:
+    file = suites / "sharing" / "suite.toml"
+    file.write_text('name = "sharing"\ntitel = "Sharing"\n')
+    with pytest.raises(ConfigError, match=r"sharing/suite\.toml:2: titel: unknown key .*'title'"):
+        choose_suites(["mapcache"], suites)
