@@ -16,10 +16,13 @@
     │   ├── CaseCrashed       a payload case died in user space
     │   └── ControlError      a positive control that must be above zero was not
     ├── KernelComplaint       the kernel panicked, oopsed, warned or reset: verdict FAIL
+    ├── NoExpectation         nothing says whether what was seen is right: verdict NEW
     └── JournalError          a journal line that cannot be read
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class FarmError(Exception):
@@ -94,6 +97,21 @@ class ControlError(TestBroken):
 
 class KernelComplaint(FarmError):
     """The kernel panicked, oopsed, warned, stalled or reset under test: verdict FAIL."""
+
+
+class NoExpectation(FarmError):
+    """Nothing says whether what was seen is right: verdict NEW.
+
+    ``observed`` is what can be accepted as an expectation, names to texts; empty where the test did
+    not get as far as seeing it.
+    """
+
+    def __init__(
+        self, message: str, *, observed: Mapping[str, str] | None = None, next_step: str = ""
+    ) -> None:
+        """Keep what was seen beside the sentence."""
+        super().__init__(message, next_step=next_step)
+        self.observed = dict(observed or {})
 
 
 class JournalError(FarmError):

@@ -160,8 +160,9 @@ class CaseFinished(_Event):
 
     ``console`` holds the last console lines of the case where the verdict wants explaining;
     ``cell`` is set by sharing-matrix tests: exporter, importer, outcome (``shared``, ``refused``,
-    ``wrong``), errno. ``cached`` says that an exact board's answers were known and not measured
-    again.
+    ``wrong``), errno. ``observed`` is what a NEW verdict saw and could be accepted as
+    (``farm/pytest_plugin/acceptance.py``). ``cached`` says that an exact board's answers were known
+    and not measured again.
     """
 
     type: Literal["case_finished"] = "case_finished"
@@ -200,6 +201,7 @@ class Artifact(_Event):
 
 class JobFinished(_Event):
     """Last event of a job that ended in order. ``reason`` says why it ended early, if it did."""
+    observed: dict[str, str] = {}
 
     type: Literal["job_finished"] = "job_finished"
     ok: bool = True

@@ -19,6 +19,7 @@ class Verdict(StrEnum):
     ERROR = "ERROR"  # the test itself broke
     INFRA = "INFRA"  # board or lab broke
     MISS = "MISS"  # planned, never ran
+    NEW = "NEW"  # it behaves in a way that nothing says is right or wrong yet
 
     @property
     def is_failure(self) -> bool:
@@ -27,8 +28,8 @@ class Verdict(StrEnum):
 
     @property
     def is_gap(self) -> bool:
-        """Whether the verdict says that nothing was learnt: exit 3."""
-        return self in (Verdict.INFRA, Verdict.MISS)
+        """Whether the verdict leaves open if what was tested is right: exit 3."""
+        return self in (Verdict.INFRA, Verdict.MISS, Verdict.NEW)
 
 
 class Better(StrEnum):

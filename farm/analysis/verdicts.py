@@ -11,6 +11,7 @@ WORST_FIRST = (
     Verdict.FAIL,
     Verdict.ERROR,
     Verdict.XPASS,
+    Verdict.NEW,
     Verdict.INFRA,
     Verdict.MISS,
     Verdict.XFAIL,
@@ -43,7 +44,8 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
 def exit_code(counts: Mapping[Verdict, int]) -> int:
     """Return the exit code of a run with these verdicts.
 
-    1 with any FAIL, XPASS or ERROR; else 3 with any INFRA or MISS, or where nothing ran; else 0.
+    1 with any FAIL, XPASS or ERROR; else 3 with any NEW, INFRA or MISS, or where nothing ran;
+    else 0.
     """
     occurring = [verdict for verdict, number in counts.items() if number]
     if any(verdict.is_failure for verdict in occurring):

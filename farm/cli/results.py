@@ -43,6 +43,7 @@ STYLES = {
     Verdict.FAIL: "bold red",
     Verdict.XPASS: "red",
     Verdict.ERROR: "bold magenta",
+    Verdict.NEW: "bold blue",
     Verdict.INFRA: "yellow",
     Verdict.MISS: "yellow",
     Verdict.SKIP: "dim",

@@ -32,7 +32,11 @@ EXIT_FAILED = 1
 EXIT_GAPS = 3
 
 _EXPLAINED = frozenset({Verdict.FAIL, Verdict.ERROR, Verdict.INFRA})
-_WORDS = {Verdict.INFRA: ("infra", "I", "INFRA"), Verdict.XPASS: ("failed", "X", "XPASS")}
+_WORDS = {
+    Verdict.INFRA: ("infra", "I", "INFRA"),
+    Verdict.NEW: ("new", "N", "NEW"),
+    Verdict.XPASS: ("failed", "X", "XPASS"),
+}
 
 
 class BoardRun:
@@ -131,7 +135,7 @@ class BoardRun:
     def pytest_report_teststatus(
         self, report: pytest.CollectReport | pytest.TestReport
     ) -> tuple[str, str, str] | None:
-        """Show INFRA and repeated attempts as what they are."""
+        """Show INFRA, NEW and repeated attempts as what they are."""
         if str(report.outcome) == "rerun":
             return "rerun", "R", "RERUN"
         verdict = getattr(report, "farm_verdict", None)
@@ -207,6 +211,7 @@ class BoardRun:
 
     def _exit_code(self, unfinished: int) -> int:
         if any(verdict.is_failure for verdict in self._verdicts):
+                observed=dict(ruling.observed),
             return EXIT_FAILED
         gaps = unfinished or any(verdict.is_gap for verdict in self._verdicts)
         if gaps and self.job.settings.journal is not None:

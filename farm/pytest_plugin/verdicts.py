@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -16,6 +16,7 @@ from farm.errors import (
     InfraError,
     KernelComplaint,
     LinkLost,
+    NoExpectation,
     ProtocolError,
     TestBroken,
 )
@@ -31,13 +32,17 @@ _FAILURES = (AssertionError, pytest.fail.Exception)
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """A verdict with its reason; ``again`` says that the same test deserves another attempt."""
+    """A verdict with its reason; ``again`` says that the same test deserves another attempt.
+
+    ``observed`` is what a NEW one saw, fit to be accepted as an expectation.
+    """
 
     verdict: Verdict
     reason: str = ""
     again: bool = False
     hung: bool = False
     console: tuple[str, ...] = ()
+    observed: Mapping[str, str] = field(default_factory=dict)
 
 
 def judge(phases: Sequence[Phase], *, hung_before: bool) -> Ruling:
@@ -54,13 +59,13 @@ def judge(phases: Sequence[Phase], *, hung_before: bool) -> Ruling:
 def overrules_xfail(phase: Phase) -> bool:
     """Return whether an error counts although the test is marked ``xfail``.
 
-    A broken board or test is not what was expected to fail, and a kernel's complaint is expected
-    only where the case tolerates it.
+    A broken board or test is not what was expected to fail, a kernel's complaint is expected only
+    where the case tolerates it, and what nothing is expected of is not expected to fail either.
     """
     error = phase.error
     if not hasattr(phase.report, "wasxfail") or error is None:
         return False
-    return isinstance(error, KernelComplaint | InfraError | TestBroken)
+    return isinstance(error, KernelComplaint | InfraError | TestBroken | NoExpectation)
 
 
 def overruled_by(ruling: Ruling, complaints: Sequence[ConsoleEvent]) -> ConsoleEvent | None:
@@ -110,6 +115,8 @@ def _judge_phase(phase: Phase, hung_before: bool) -> Ruling:
         return Ruling(Verdict.INFRA, reason, again=again, console=_excerpt(error))
     if isinstance(error, KernelComplaint):
         return Ruling(Verdict.FAIL, reason, console=_excerpt(error))
+    if isinstance(error, NoExpectation):
+        return Ruling(Verdict.NEW, reason, observed=error.observed)
     if isinstance(error, _FAILURES) and report.when == "call":
         return Ruling(Verdict.FAIL, reason)
     return Ruling(Verdict.ERROR, reason)

@@ -94,6 +94,7 @@ def _case(job: JobRecord, test: TestRecord, *, full: bool = False) -> dict[str, 
             "boot": test.boot,
             "console": list(test.console),
             "cell": _cell(test),
+            "observed": dict(test.observed) or None,
         }
     return row
 

@@ -1,7 +1,7 @@
 """JUnit XML: one testsuite per board and suite, unique ``classname.name``.
 
-XFAIL is a skip, XPASS a failure, as pytest has it; INFRA and MISS are errors whose ``type`` tells
-them apart. What XML forbids is shown as ``\\xNN``.
+XFAIL is a skip, XPASS a failure, as pytest has it; NEW, INFRA and MISS are errors whose ``type``
+tells them apart. What XML forbids is shown as ``\\xNN``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _ELEMENT = {
     Verdict.FAIL: "failure",
     Verdict.XPASS: "failure",
     Verdict.ERROR: "error",
+    Verdict.NEW: "error",
     Verdict.INFRA: "error",
     Verdict.MISS: "error",
     Verdict.SKIP: "skipped",

@@ -19,6 +19,7 @@ _DIRECTIVE = {
     Verdict.SKIP: "SKIP",
     Verdict.XFAIL: "XFAIL",
     Verdict.ERROR: "ERROR",
+    Verdict.NEW: "ERROR NEW:",
     Verdict.INFRA: "ERROR INFRA:",
     Verdict.MISS: "ERROR MISS:",
 }

@@ -110,6 +110,7 @@ class Page:
     boards: tuple[Board, ...]
     failures: tuple[Failure, ...]
     gaps: tuple[Gap, ...]
+    new: tuple[Case, ...]
     known: tuple[Case, ...]
     suites: tuple[Suite, ...]
     headlines: tuple[Headline, ...]
@@ -125,11 +126,14 @@ class Page:
         if not tests:
             return "Nothing ran"
         failed = sum(number for verdict, number in self.verdicts.items() if verdict.is_failure)
-        gaps = sum(number for verdict, number in self.verdicts.items() if verdict.is_gap)
+        new = self.verdicts.get(Verdict.NEW, 0)
+        gaps = sum(number for verdict, number in self.verdicts.items() if verdict.is_gap) - new
         if failed:
             return f"{failed} of {tests} tests failed"
         if gaps:
             return f"{gaps} of {tests} tests told nothing"
+        if new:
+            return f"{new} of {tests} tests saw what nothing expects yet"
         ran = tests - self.verdicts.get(Verdict.SKIP, 0)
         return f"All {ran} tests passed" if ran else "Every test was skipped"
 
@@ -154,6 +158,7 @@ def page(run: RunRecord, history: History, verdict_history: VerdictHistory) -> P
         boards=boards,
         failures=_failures(cases),
         gaps=_gaps(cases),
+        new=tuple(case for case in cases if case.test.verdict is Verdict.NEW),
         known=tuple(case for case in cases if case.test.verdict is Verdict.XFAIL),
         suites=_suites(cases),
         headlines=headlines(measured),
@@ -224,7 +229,7 @@ def _failures(cases: Iterable[Case]) -> tuple[Failure, ...]:
 def _gaps(cases: Iterable[Case]) -> tuple[Gap, ...]:
     groups: dict[tuple[Verdict, str, str], list[Case]] = {}
     for case in cases:
-        if case.test.verdict.is_gap:
+        if case.test.verdict.is_gap and case.test.verdict is not Verdict.NEW:
             key = (case.test.verdict, case.job.board, case.test.reason)
             groups.setdefault(key, []).append(case)
     return tuple(Gap(*key, tuple(members)) for key, members in groups.items())

@@ -22,6 +22,7 @@ STYLES = {
     Verdict.FAIL: "bold red",
     Verdict.ERROR: "bold red",
     Verdict.XPASS: "bold red",
+    Verdict.NEW: "bold blue",
     Verdict.INFRA: "magenta",
     Verdict.MISS: "magenta",
     Verdict.XFAIL: "yellow",
@@ -30,7 +31,7 @@ STYLES = {
 """How each verdict looks on a terminal."""
 
 LOUD = frozenset(
-    {Verdict.FAIL, Verdict.ERROR, Verdict.XPASS, Verdict.INFRA, Verdict.MISS},
+    {Verdict.FAIL, Verdict.ERROR, Verdict.XPASS, Verdict.NEW, Verdict.INFRA, Verdict.MISS},
 )
 """Verdicts that are told as they happen."""
 

@@ -278,6 +278,7 @@ def _record(
         cell=_cell(finish.cell) if finish and finish.cell else None,
         samples=samples,
         absent=tuple(absent.values()),
+        observed=_texts(finish.observed) if finish else {},
     )
 
 

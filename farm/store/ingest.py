@@ -254,6 +254,7 @@ def _tests(connection: Connection, job_id: int, job: JobRecord) -> None:
             "importer": test.cell.importer if test.cell else "",
             "outcome": test.cell.outcome if test.cell else "",
             "errno": test.cell.errno if test.cell else "",
+            "observed": dict(test.observed),
         }
         for position, test in enumerate(job.tests)
     ]

@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Double, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from farm.store.series import KEY_LENGTH
@@ -165,6 +175,7 @@ class Test(Base):
     importer: Mapped[str]
     outcome: Mapped[str]
     errno: Mapped[str]
+    observed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
 
 class Series(Base):

@@ -355,4 +355,5 @@ def _test(row: Any, samples: tuple[SampleRecord, ...], absent: tuple[Absent, ...
         cell=Cell(row.exporter, row.importer, row.outcome, row.errno) if has_cell else None,
         samples=samples,
         absent=absent,
+        observed=row.observed,
     )

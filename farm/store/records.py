@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from farm.model import Absent, ImageProvenance, Verdict
@@ -36,7 +36,8 @@ class TestRecord:
     """One attempt of one test; ``final`` marks the attempt that counts.
 
     ``boot`` is the number of the boot that it ran on, 0 where it ran on none; ``started_at`` is
-    seconds since the epoch, 0.0 where it never started.
+    seconds since the epoch, 0.0 where it never started. ``observed`` is what a NEW one saw and
+    could be accepted as.
     """
 
     __test__ = False  # not a pytest class
@@ -59,6 +60,7 @@ class TestRecord:
     cell: Cell | None
     samples: tuple[SampleRecord, ...]
     absent: tuple[Absent, ...]
+    observed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

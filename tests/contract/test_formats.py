@@ -105,7 +105,7 @@ def test_junit_is_valid_and_its_names_unique(texts: dict[str, str], run: RunReco
     verdicts = summarise(run).verdicts
     for kind, counted in (
         ("failure", (Verdict.FAIL, Verdict.XPASS)),
-        ("error", (Verdict.ERROR, Verdict.INFRA, Verdict.MISS)),
+        ("error", (Verdict.ERROR, Verdict.NEW, Verdict.INFRA, Verdict.MISS)),
         ("skipped", (Verdict.SKIP, Verdict.XFAIL)),
     ):
         number = sum(verdicts.get(verdict, 0) for verdict in counted)

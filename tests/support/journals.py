@@ -306,6 +306,7 @@ class _Job:
                 ),
             ],
             cell=cell,
+            observed=_observed(cell) if verdict is Verdict.NEW else {},
         )
 
     def samples(self, key: Key, importer: str) -> Iterator[SampleEvent]:
@@ -346,6 +347,7 @@ TROUBLE = {
     17: Verdict.INFRA,
     20: Verdict.FAIL,
     52: Verdict.FAIL,
+    60: Verdict.NEW,
     70: Verdict.MISS,
     71: Verdict.MISS,
 }
@@ -361,9 +363,15 @@ def _reason(verdict: Verdict | None, key: Key) -> str:
         Verdict.XFAIL: "vmap_udmabuf maps the folio's head on 6.12",
         Verdict.XPASS: "expected to fail on 6.12, passed",
         Verdict.ERROR: "ControlError: dma_map_sg of phase 'first' is 0 where a map was expected",
+        Verdict.NEW: "expectations.yaml has no row for it on Linux 6.12.107",
         Verdict.FAIL: f"assert again == 0: {key.case} mapped 254 times {HOSTILE}",
     }
     return reasons.get(verdict, "") if verdict else ""
+
+
+def _observed(cell: dict[str, str]) -> dict[str, str]:
+    seen = {"access": "*", "board": "", "kernel": "6.12.107+deb13-arm64", "attaches": "1"}
+    return {**cell, **seen, "maps": "1"}
 
 
 def _packages() -> list[Package]:

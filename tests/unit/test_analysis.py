@@ -69,6 +69,7 @@ def test_what_to_repeat_is_what_failed_or_told_nothing(job: JobRecord) -> None:
         Verdict.FAIL: 3,
         Verdict.ERROR: 1,
         Verdict.XPASS: 1,
+        Verdict.NEW: 1,
         Verdict.MISS: 2,
     }
 

@@ -214,6 +214,8 @@ def test_replicates_stand_in_where_there_is_no_history(runs: Runs) -> None:
         (Verdict.SKIP, Verdict.ERROR, Kind.NEW_FAILURE, 1),
         (Verdict.FAIL, Verdict.PASS, Kind.FIXED, 0),
         (Verdict.PASS, Verdict.INFRA, Kind.NEW_GAP, 3),
+        (Verdict.PASS, Verdict.NEW, Kind.NEW_GAP, 3),
+        (Verdict.NEW, Verdict.PASS, Kind.OTHER, 0),
         (Verdict.FAIL, Verdict.ERROR, Kind.OTHER, 0),
         (Verdict.PASS, Verdict.SKIP, Kind.OTHER, 0),
     ],

@@ -14,6 +14,7 @@ from farm.errors import (
     CaseCrashed,
     ControlError,
     LinkLost,
+    NoExpectation,
     ProtocolError,
     UsageError,
 )
@@ -63,6 +64,7 @@ def complaint(fatal: bool) -> CaseComplaint:
         (BoardHung("silent"), Verdict.INFRA, True),
         (BoardError("no key"), Verdict.INFRA, False),
         (BoardGone("given up"), Verdict.INFRA, False),
+        (NoExpectation("no row"), Verdict.NEW, False),
         (CaseCrashed("SIGSEGV"), Verdict.ERROR, False),
         (ControlError("counted nothing"), Verdict.ERROR, False),
         (UsageError("no such device"), Verdict.ERROR, False),
