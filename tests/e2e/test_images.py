@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from farm import events, image, inventory
-from farm.image import apt, cache
+from farm.image import apt, cache, kernel
+from farm.image.modules import decompress
 from farm.image.own import read_driver
-from tests.e2e.conftest import Farm
+from tests.e2e.conftest import ROOT, Farm
 
 pytestmark = pytest.mark.e2e
+
+SIGNED = b"~Module signature appended~\n"
+BAD_DRIVERS = {
+    "refuses": "return -ENODEV;",
+    "oopses": "*(volatile int *)NULL = 1; return 0;",
+    "hangs": "for (;;) cpu_relax(); return 0;",
+}
+"""Kernel modules by name, and what their init does."""
+BAD_DRIVER = """\
+#include <linux/module.h>
+#include <linux/processor.h>
+
+static int __init init(void)
+{{
+	{body}
+}}
+module_init(init);
+MODULE_DESCRIPTION("does not load");
+MODULE_LICENSE("GPL");
+"""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +80,48 @@ def test_a_driver_for_another_kernel_is_refused_before_any_boot(own_farm: Farm, 
     assert "next:" in done.stderr
 
 
+def findings(farm: Farm, body: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return verdict and reason of the tests that ran, of a run's only job."""
+    cases = farm.json("show", body["run"])["cases"]
+    return [
+        (one["verdict"], one["reason"]) for one in cases if one["verdict"] not in ("MISS", "SKIP")
+    ]
+
+
+def test_a_driver_that_does_not_load_is_the_finding(
+    own_farm: Farm, vgem: Path, tmp_path: Path
+) -> None:
+    code = decompress(vgem).removesuffix(SIGNED)  # nor is it what was signed any more
+    assert b"\0drm_dev_register\0" in code
+    driver = tmp_path / "vgem.ko"
+    driver.write_bytes(code.replace(b"\0drm_dev_register\0", b"\0drm_dev_registeX\0"))
+    body = own_farm.json("run", "sync", "--board", "virt-noiommu", "--driver", str(driver))
+    assert body["exit"] == 1
+    assert body["jobs"][0]["verdicts"]["MISS"] > 0
+    ((verdict, reason),) = findings(own_farm, body)
+    assert verdict == "FAIL"
+    assert reason.startswith("driver under test vgem did not load: unknown symbol in module")
+    assert "vgem: Unknown symbol drm_dev_registeX (err -2)" in reason
+
+
+def test_a_module_of_the_profile_that_does_not_load_is_a_failure(
+    own_farm: Farm, tmp_path: Path
+) -> None:
+    for name in ("board-configs", "testsuites"):
+        shutil.copytree(ROOT / name, tmp_path / "project" / name)
+    own_farm.variables["FARM_ROOT"] = str(tmp_path / "project")
+    (tmp_path / "project" / "board-configs" / "images" / "odd.yaml").write_text(
+        "like: debian-13\ndescription: odd\nmodule_options: {vivid: n_devs=many}\n"
+    )
+    body = own_farm.json("run", "sync", "--board", "virt-noiommu", "--image", "odd")
+    assert body["exit"] == 1
+    found = findings(own_farm, body)
+    first = "the image's kernel module vivid did not load: Invalid argument"
+    assert [verdict for verdict, reason in found if reason.startswith(first)] == ["FAIL"]
+    assert "vivid: `many' invalid for parameter `n_devs'" in "".join(reason for _, reason in found)
+    assert "PASS" in dict(found)
+
+
 def test_a_kernel_that_has_left_the_archive_names_those_that_are_there(own_farm: Farm) -> None:
     done = own_farm.call("image", "build", "debian:6.12.1+deb13")
     assert done.returncode == 3
@@ -83,6 +148,31 @@ def test_a_second_build_finds_the_first(own_farm: Farm) -> None:
     assert again.returncode == 0
     assert first["images"][0]["id"] in again.stdout
     assert again.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("refuses", "No such device"), ("oopses", "Unable to handle kernel"), ("hangs", "no SSH")],
+)
+def test_a_driver_whose_init_fails_is_the_finding(
+    own_farm: Farm, tmp_path: Path, name: str, said: str
+) -> None:
+    made = image.build(inventory.load_image_profile("reference-6.12"))
+    folders = (path.parent for path in cache.kernels_dir().glob(f"*/{kernel.MANIFEST}"))
+    built = next(one for one in map(kernel.read, folders) if one.release == made.kernel_release)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "Kbuild").write_text(f"obj-m += {name}.o\n")
+    (source / f"{name}.c").write_text(BAD_DRIVER.format(body=BAD_DRIVERS[name]))
+    (driver,) = kernel.build_modules(built, source, tmp_path / "work", lambda _: None)
+    words = ("sync", "--image", "reference-6.12", "--board", "virt-noiommu")
+    body = own_farm.json("run", *words, "--driver", str(driver))
+    assert body["exit"] == 1
+    ((verdict, reason),) = findings(own_farm, body)
+    assert verdict == "FAIL"
+    assert reason.startswith(f"driver under test {name} did not load: ") and said in reason
 
 
 @pytest.mark.slow
