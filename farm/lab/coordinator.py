@@ -142,8 +142,10 @@ class Coordinator:
     def wait_for(self, condition: Callable[[Mapping[str, Place]], bool], wait_s: float) -> bool:
         """Wait until the places meet a condition; return whether they did within ``wait_s``.
 
-        The condition is asked whenever the coordinator tells of a change.
+        The condition is asked whenever the coordinator tells of a change, and first when all that
+        this identity's own calls changed is known here.
         """
+        self._sync(CALL_S)
         with self._changed:
             return (
                 self._changed.wait_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -21,6 +22,21 @@ def test_places_carry_tags_resources_and_holder(sample_lab: Any) -> None:
         assert place.free
         client.set_tags("board-1", {"hw_emulator": ""})
         assert "hw_emulator" not in client.place("board-1").tags
+
+
+def test_waiting_sees_what_was_changed_before_even_if_the_news_come_late(
+    sample_lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sample_lab.client() as client:
+        take, pause = client._take, threading.Event()
+
+        def take_late(message: Any) -> None:
+            pause.wait(0.2)
+            take(message)
+
+        monkeypatch.setattr(client, "_take", take_late)
+        client.add_place("board-3")
+        assert client.wait_for(lambda places: places["board-3"].free, 30)
 
 
 def test_only_one_identity_holds_a_place(sample_lab: Any) -> None:
