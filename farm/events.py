@@ -79,6 +79,30 @@ class ImageInfo(BaseModel):
     packages: list[Package] = []
 
 
+MAX_SEED = 2**31 - 1
+MAX_STRESS_S = 3000.0
+"""Seconds that one stress case may be asked for: the payload's longest limit is an hour."""
+MAX_REPEAT = 1000
+
+
+class Effort(BaseModel):
+    """How long, how often, and with which random decisions tests are to try.
+
+    ``seed`` decides what stress cases do, None where nobody chose one yet; ``stress_s`` is how many
+    seconds each of them goes on; ``repeat`` is how many replicates of each test there are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    stress_s: float = Field(default=2.0, gt=0.0, le=MAX_STRESS_S)
+    repeat: int = Field(default=1, ge=1, le=MAX_REPEAT)
+
+    def seeded(self, seed: int) -> Effort:
+        """Return the same with this seed, unless one was chosen."""
+        return self if self.seed is not None else self.model_copy(update={"seed": seed})
+
+
 class JobStarted(_Event):
     """First event of every journal: what is to run, where, and for which run.
 
@@ -95,6 +119,7 @@ class JobStarted(_Event):
     hardware: dict[str, str] = {}
     farm_version: str = ""
     argv: list[str] = []
+    effort: Effort = Effort()
     controller: str = ""
     boot_id: str = ""
     pid: Number = 0
@@ -176,6 +201,7 @@ class CaseFinished(_Event):
     absent: list[AbsentEvent] = []
     console: list[str] = []
     cell: dict[str, str] = {}
+    observed: dict[str, str] = {}
     cached: bool = False
 
 
@@ -201,7 +227,6 @@ class Artifact(_Event):
 
 class JobFinished(_Event):
     """Last event of a job that ended in order. ``reason`` says why it ended early, if it did."""
-    observed: dict[str, str] = {}
 
     type: Literal["job_finished"] = "job_finished"
     ok: bool = True

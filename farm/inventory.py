@@ -152,6 +152,11 @@ class BoardType:
     untested: str = ""
     claims: tuple[Claim, ...] = ()
 
+    @property
+    def exact(self) -> bool:
+        """Whether boards of this type do the same in every boot."""
+        return self.virtual is not None and self.virtual.exact
+
 
 class _LimitsFile(BaseModel, extra="forbid", frozen=True):
     boot_s: float = Field(default=90, gt=0, le=3600)

@@ -77,7 +77,7 @@ def _root(
         ctx.default_map = _defaults(ctx.command, settings.load(path))
 
 
-def _defaults(command: Any, values: dict[str, str]) -> dict[str, Any]:
+def _defaults(command: Any, values: dict[str, str | float]) -> dict[str, Any]:
     """Return a command's defaults: each setting for whichever option bears its name."""
     found: dict[str, Any] = {
         parameter.name: values[parameter.name]

@@ -27,11 +27,9 @@ def with_all_cores(options: Options, types: Mapping[str, BoardType]) -> Options:
     """
     from dataclasses import replace
 
-    from farm.run.plan import is_exact
-
     if options.coordinator:
         return options
-    exact = {name for name in options.boards if name in types and is_exact(types[name])}
+    exact = {name for name in options.boards if name in types and types[name].exact}
     many = min(len(os.sched_getaffinity(0)), 8)
     more = [name for name in sorted(exact) for _ in range(many - options.boards.count(name))]
     return replace(options, boards=(*options.boards, *more))

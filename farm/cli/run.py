@@ -27,6 +27,7 @@ from farm.cli.phases import Phases
 from farm.errors import LabError, UsageError
 
 if TYPE_CHECKING:
+    from farm.events import Effort
     from farm.image.own import Own
     from farm.inventory import BoardType
     from farm.run.job import JobSpec
@@ -49,6 +50,7 @@ class Options:
     coordinator: str
     db: str | None
     wait_s: float
+    effort: Effort
     cached: bool
 
 
@@ -150,6 +152,35 @@ def run(
     wait: Annotated[
         float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for a held board.")
     ] = 0.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            envvar="FARM_SEED",
+            help="What stress cases decide by: the same seed, the same decisions. "
+            "Default: drawn, and printed.",
+            show_default=False,
+        ),
+    ] = None,
+    stress_seconds: Annotated[
+        float,
+        typer.Option(
+            "--stress-seconds",
+            metavar="N",
+            envvar="FARM_STRESS_SECONDS",
+            help="How long each stress case goes on.",
+        ),
+    ] = 2.0,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            "--repeat",
+            metavar="N",
+            envvar="FARM_REPEAT",
+            help="Replicates of each test: medians count, and the worst verdict.",
+        ),
+    ] = 1,
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -180,6 +211,10 @@ def run(
 
       farm run --list                         what there is to run, by board type
 
+      farm run sync --stress-seconds 60 --seed 7   longer, with these decisions
+
+      farm run mapcache --repeat 5            five replicates of each test, for medians
+
       farm run --driver my.ko --image debian-12   a driver of your own, on Debian 12's kernel
 
     Exits 1 if a test failed or broke, 3 if a board or the lab did or nothing ran, else 0.
@@ -200,6 +235,7 @@ def run(
         coordinator=_lab_for(own, coordinator),
         db=db,
         wait_s=wait,
+        effort=_effort(seed=seed, stress_s=stress_seconds, repeat=repeat),
         cached=not no_cache,
     )
     if image:
@@ -223,6 +259,24 @@ def run(
         print_summary(outcome)
         err().print(str(phases), style="dim")
     raise typer.Exit(outcome.exit)
+
+
+def _effort(**chosen: float | None) -> Effort:
+    """Return how long, how often and with which seed to test.
+
+    Raises:
+        UsageError: a number is out of bounds; names the option.
+    """
+    from pydantic import ValidationError
+
+    from farm.events import Effort
+
+    try:
+        return Effort.model_validate(chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = {"stress_s": "stress-seconds"}.get(str(first["loc"][0]), first["loc"][0])
+        raise UsageError(f"--{option} {first['input']}: {first['msg']}") from error
 
 
 def _lab_for(own: Own, coordinator: str | None) -> str:
@@ -290,6 +344,7 @@ def _carry_out(
             keyword=options.keyword,
             image=options.image,
             wait_s=options.wait_s,
+            effort=options.effort,
             cached=options.cached,
             argv=sys.argv[1:],
         )

@@ -8,6 +8,7 @@ from farm.errors import ControlError
 from farm.model import Device
 from farm.pytest_plugin.board import Board, CaseFailed
 from farm.pytest_plugin.cells import Cell
+from farm.pytest_plugin.stress import Stress
 
 __all__ = [
     "Board",
@@ -17,6 +18,7 @@ __all__ = [
     "ControlError",
     "Device",
     "KernelRelease",
+    "Stress",
     "control",
 ]
 

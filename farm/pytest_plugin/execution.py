@@ -22,6 +22,7 @@ from farm.pytest_plugin.collection import keep, key_of, nodeid_of, parametrise
 from farm.pytest_plugin.job import Job
 from farm.pytest_plugin.record import MAX_SAMPLES, RECORD, Phase, Record
 from farm.pytest_plugin.settings import usage_error
+from farm.pytest_plugin.stress import Stress
 from farm.pytest_plugin.verdicts import Ruling, blame_kernel, judge, overruled_by, overrules_xfail
 
 ATTEMPTS = 2
@@ -61,6 +62,12 @@ class BoardRun:
     def cell(self, item: pytest.Item) -> Cell:
         """Return the matrix cell of one test."""
         return Cell(item.stash[RECORD])
+
+    def stress(self, item: pytest.Item) -> Stress:
+        """Return what a stress case is told, and note that the test has a seed."""
+        item.stash[RECORD].seeded = True
+        settings = self.job.settings
+        return Stress(settings.seed, settings.effort.stress_s)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Spread tests over the declared devices."""
@@ -204,6 +211,7 @@ class BoardRun:
                 absent=record.absent(),
                 console=console,
                 cell=record.cell,
+                observed=dict(ruling.observed),
                 cached=bool(record.from_cache()),
             )
         )
@@ -211,7 +219,6 @@ class BoardRun:
 
     def _exit_code(self, unfinished: int) -> int:
         if any(verdict.is_failure for verdict in self._verdicts):
-                observed=dict(ruling.observed),
             return EXIT_FAILED
         gaps = unfinished or any(verdict.is_gap for verdict in self._verdicts)
         if gaps and self.job.settings.journal is not None:

@@ -228,6 +228,7 @@ class Job:
             },
             farm_version=__version__,
             argv=sys.argv,
+            effort=settings.effort,
             controller=socket.gethostname(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             pid=os.getpid(),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from farm.pytest_plugin.board import Board
     from farm.pytest_plugin.cells import Cell
     from farm.pytest_plugin.execution import BoardRun
+    from farm.pytest_plugin.stress import Stress
 
 _RUN: pytest.StashKey[BoardRun] = pytest.StashKey()
 _NO_BOARD = "no board: give --lg-env board-configs/<board type>.yaml"
@@ -51,7 +52,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(run, "farm-board")
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Check the suites' files, and keep the tests of the requirements that were asked for."""
     collection.check_suites(items)
@@ -60,6 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         collection.keep(config, items, collection.only_for(items, wanted))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Without a board, give each test that wants devices one skipped row."""
     if _RUN not in metafunc.config.stash:
         collection.parametrise(metafunc, None)
@@ -69,6 +70,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def board(request: pytest.FixtureRequest) -> Board:
     """The board under test, booted, with its payload running."""
     return _run(request).board(request.node)
+
+
+@pytest.fixture
+def stress(request: pytest.FixtureRequest) -> Stress:
+    """The seed and the seconds of a stress case: ``board.run(case, **stress.arguments)``.
+
+    The case declares ``seed=1 ms=500 rounds=0`` among its parameters and takes its decisions from
+    ``payload/stress.h``; a failure then names the command that repeats them.
+    """
+    return _run(request).stress(request.node)
 
 
 @pytest.fixture

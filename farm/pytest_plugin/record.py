@@ -25,11 +25,15 @@ class Phase:
 
 @dataclass(slots=True)
 class Record:
-    """Everything an attempt gathered: phases, payload runs, the matrix cell."""
+    """Everything an attempt gathered: phases, payload runs, the matrix cell.
+
+    ``seeded`` says that the test took the seed for its decisions.
+    """
 
     phases: list[Phase] = field(default_factory=list)
     runs: list[tuple[dict[str, str], CaseResult]] = field(default_factory=list)
     cell: dict[str, str] = field(default_factory=dict)
+    seeded: bool = False
 
     def samples(self) -> list[SampleEvent]:
         """Return the samples of all payload runs, no two alike in metric, parameters, replicate.

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from farm import inventory
 from farm.errors import FarmError
+from farm.events import Effort
 from farm.inventory import BoardType, ImageProfile
 from farm.model import Device
+from farm.run.job import draw_seed
 
 _OURS = re.compile(r"^farm\s*:", re.MULTILINE)
+_EFFORT = {
+    "--farm-seed": "seed",
+    "--farm-stress-seconds": "stress_s",
+    "--farm-repeat": "repeat",
+}
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -30,15 +39,6 @@ def add_options(parser: pytest.Parser) -> None:
     add("--farm-shard", metavar="N/OF", help="run only part N (from 0) of OF equal parts")
     add("--farm-select", metavar="FILE", help="run only the tests whose ids the file lists")
     add(
-        "--farm-no-cache",
-        action="store_true",
-        help="measure everything anew on exact boards (see docs/exact.md)",
-    )
-    add(
-        "--farm-leave-on",
-        action="store_true",
-        help="leave the board switched on at the end, for a look at it",
-    add(
         "--farm-requirement",
         metavar="ID",
         action="append",
@@ -47,6 +47,15 @@ def add_options(parser: pytest.Parser) -> None:
     add("--farm-seed", metavar="N", help="what stress cases decide by (default: drawn and printed)")
     add("--farm-stress-seconds", metavar="N", help="how long each stress case goes on (default: 2)")
     add("--farm-repeat", metavar="N", help="replicates of each test (default: 1)")
+    add(
+        "--farm-no-cache",
+        action="store_true",
+        help="measure everything anew on exact boards (see docs/exact.md)",
+    )
+    add(
+        "--farm-leave-on",
+        action="store_true",
+        help="leave the board switched on at the end, for a look at it",
     )
 
 
@@ -54,8 +63,8 @@ def add_options(parser: pytest.Parser) -> None:
 class Settings:
     """Everything that is known before the board is touched.
 
-    ``shard`` is which part of how many to run; ``cached`` says whether answers that are known need
-    not be measured again.
+    ``effort`` has a seed. ``shard`` is which part of how many to run; ``cached`` says whether
+    answers that are known need not be measured again.
     ``journal`` is set where somebody else began it; ``out`` is where files go.
     """
 
@@ -67,6 +76,7 @@ class Settings:
     run: str
     job: str
     selected: frozenset[str] | None
+    effort: Effort
     shard: tuple[int, int]
     leave_on: bool
     cached: bool
@@ -74,7 +84,13 @@ class Settings:
     @property
     def exact(self) -> bool:
         """Whether the board does the same in every boot."""
-        return self.board_type.virtual is not None and self.board_type.virtual.exact
+        return self.board_type.exact
+
+    @property
+    def seed(self) -> int:
+        """What stress cases decide by."""
+        assert self.effort.seed is not None, "read() has one drawn"
+        return self.effort.seed
 
 
 def board_config(config: pytest.Config) -> Path | None:
@@ -117,6 +133,7 @@ def read(config: pytest.Config, path: Path) -> Settings:
             run=option("farm_run") or stamp,
             job=option("farm_job") or "job-1",
             selected=_selected(option("farm_select")),
+            effort=_effort(option).seeded(draw_seed(exact=board_type.exact)),
             shard=_shard(option("farm_shard")),
             leave_on=bool(option("farm_leave_on")),
             cached=not option("farm_no_cache"),
@@ -128,6 +145,21 @@ def read(config: pytest.Config, path: Path) -> Settings:
 def usage_error(error: FarmError) -> pytest.UsageError:
     """Return the error as pytest shows what its caller got wrong."""
     return pytest.UsageError(*([str(error), error.next_step] if error.next_step else [str(error)]))
+
+
+def _effort(option: Callable[[str], str | None]) -> Effort:
+    """Return what the options say, checked one by one so that the error names the option."""
+    found = Effort()
+    for flag, name in _EFFORT.items():
+        text = option(flag.removeprefix("--").replace("-", "_"))
+        if text is None:
+            continue
+        try:
+            found = Effort.model_validate({**found.model_dump(), name: text})
+        except ValidationError as error:
+            said = error.errors()[0]["msg"]
+            raise pytest.UsageError(f"{flag}: found {text!r}: {said}") from error
+    return found
 
 
 def _shard(text: str | None) -> tuple[int, int]:

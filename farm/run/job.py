@@ -9,12 +9,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from farm.errors import ConfigError
-from farm.events import ImageInfo
+from farm.events import MAX_SEED, Effort, ImageInfo
 
 JOURNAL = "journal.jsonl"
 WORKER_LOG = "worker.log"
 SPEC = "job.json"
 SELECT = "select.txt"
+
+EXACT_SEED = 1
+"""The seed of exact boards: their numbers must not move because another one was drawn."""
 
 TAKEN = 70
 """Exit code of a worker whose board somebody else holds now."""
@@ -25,8 +28,9 @@ class JobSpec(BaseModel):
 
     ``suites`` are paths below ``testsuites/``; ``select`` limits the job to these pytest node ids
     (None: all that the suites hold); ``wait_s`` is how long to wait for a board that is held.
-    ``shard`` of ``shards`` is the part of the tests that is this job's, where boards of an exact
-    type share them; ``cached`` lets an exact board's answers come from the cache.
+    ``effort`` has a seed. ``shard`` of ``shards`` is the part of the tests that is this job's,
+    where boards of an exact type share them; ``cached`` lets an exact board's answers come from the
+    cache.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +48,7 @@ class JobSpec(BaseModel):
     keyword: str = ""
     folder: Path
     wait_s: float = 0.0
+    effort: Effort = Effort()
     shard: int = 0
     shards: int = 1
     cached: bool = True
@@ -95,3 +100,8 @@ def new_run_id(now: float | None = None) -> str:
     """Return a run id that sorts by time: ``20261121-081502-x3f9`` (UTC)."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(time.time() if now is None else now))
     return f"{stamp}-{secrets.token_hex(2)}"
+
+
+def draw_seed(*, exact: bool) -> int:
+    """Return a seed for who chose none; on exact boards always the same one."""
+    return EXACT_SEED if exact else secrets.randbelow(MAX_SEED) + 1

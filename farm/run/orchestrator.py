@@ -28,6 +28,9 @@ TICK_S = 0.2
 SILENT_S = 900.0
 """How long a journal may say nothing before its job is ended: every step has a shorter limit."""
 
+STRESS_CASES = 4
+"""Stress cases of one test, at most: each may go on for as long as was asked for."""
+
 STOP_S = 120.0
 """How long a worker may take to end in order once it was asked to."""
 
@@ -137,8 +140,8 @@ class Orchestrator:
             elif job.asked_to_stop:
                 if now - job.asked_to_stop > STOP_S:
                     job.process.kill()
-            elif now - job.heard > SILENT_S + job.spec.wait_s:
-                self._ask(job, f"nothing happened for {SILENT_S:g} s")
+            elif now - job.heard > (patience := _patience(job.spec)):
+                self._ask(job, f"nothing happened for {patience:g} s")
 
     def _end(self, job: Job, code: int) -> None:
         assert job.process is not None and job.process.stdin is not None
@@ -175,6 +178,11 @@ class Orchestrator:
         with contextlib.suppress(OSError):
             job.process.stdin.write(f"{reason}\n".encode())
             job.process.stdin.flush()
+
+
+def _patience(spec: JobSpec) -> float:
+    """Return how long a job may say nothing, in seconds."""
+    return SILENT_S + spec.wait_s + STRESS_CASES * spec.effort.stress_s
 
 
 def _death(code: int, spec: JobSpec) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm import image
 from farm.errors import ImageError, UsageError
-from farm.events import ImageInfo, Package
+from farm.events import Effort, ImageInfo, Package
 from farm.inventory import BoardType, load_image_profile
 from farm.lab.place import Place
 from farm.lab.placement import TYPE_TAG
-from farm.run.job import JobSpec
+from farm.run.job import JobSpec, draw_seed
 
 HARDWARE_TAG = "hw_"
 """Tags of a place that identify its hardware begin so (``hw_revision``, ``hw_emulator``)."""
@@ -34,6 +34,7 @@ class Wish:
     keyword: str = ""
     image: str = ""
     wait_s: float = 0.0
+    effort: Effort = field(default_factory=Effort)
     cached: bool = True
     argv: Sequence[str] = ()
 
@@ -41,7 +42,8 @@ class Wish:
 def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) -> list[JobSpec]:
     """Return the jobs of a run, one a place.
 
-    Boards of one exact type give the same numbers, so they share the tests among them.
+    Boards of one exact type give the same numbers, so they share the tests among them. Where the
+    wish has no seed, all boards but the exact ones get the same new one.
 
     Raises:
         UsageError: a place boots another image than the one asked for.
@@ -49,20 +51,20 @@ def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) ->
     """
     sharing: dict[str, list[str]] = {}
     for place in places:
-        if is_exact(types[place.tags[TYPE_TAG]]):
+        if types[place.tags[TYPE_TAG]].exact:
             sharing.setdefault(place.tags[TYPE_TAG], []).append(place.name)
     found = []
+    drawn = {exact: draw_seed(exact=exact) for exact in (False, True)}
     for place in places:
-        alike = sharing.get(place.tags[TYPE_TAG], [place.name])
-        job = _job(place, types[place.tags[TYPE_TAG]], wish)
-        shard = {"shard": alike.index(place.name), "shards": len(alike)}
-        found.append(job.model_copy(update=shard))
+        board_type = types[place.tags[TYPE_TAG]]
+        alike = sharing.get(board_type.name, [place.name])
+        own = {
+            "shard": alike.index(place.name),
+            "shards": len(alike),
+            "effort": wish.effort.seeded(drawn[board_type.exact]),
+        }
+        found.append(_job(place, board_type, wish).model_copy(update=own))
     return found
-
-
-def is_exact(board_type: BoardType) -> bool:
-    """Return whether boards of a type do the same in every boot."""
-    return board_type.virtual is not None and board_type.virtual.exact
 
 
 def _job(place: Place, board_type: BoardType, wish: Wish) -> JobSpec:

@@ -120,6 +120,7 @@ class Worker:
             hardware=spec.hardware,
             farm_version=__version__,
             argv=spec.argv,
+            effort=spec.effort,
             controller=local_host(),
             boot_id=records.boot_id(),
             pid=os.getpid(),
@@ -211,7 +212,11 @@ def arguments(spec: JobSpec) -> list[str]:
         f"--lg-env={spec.config}",
         f"--farm-journal={spec.journal}",
         f"--farm-image={spec.image.profile}",
+        f"--farm-stress-seconds={spec.effort.stress_s:g}",
+        f"--farm-repeat={spec.effort.repeat}",
     ]
+    if spec.effort.seed is not None:
+        found.append(f"--farm-seed={spec.effort.seed}")
     if spec.select is not None:
         found.append(f"--farm-select={spec.select_file}")
     if spec.keyword:

@@ -157,7 +157,7 @@ def test_a_silent_job_is_asked_to_end(tmp_path: Path) -> None:
     job = spec(tmp_path, "a", OBEDIENT)
     progress = Recorder()
     made = Orchestrator([job], progress, command=LAUNCH, clock=_clock_that_jumps(progress))
-    assert made.run()[0].view.reason == "nothing happened for 900 s"
+    assert made.run()[0].view.reason == "nothing happened for 908 s"
 
 
 def _clock_that_jumps(progress: Recorder) -> Callable[[], float]:

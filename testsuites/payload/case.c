@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -318,6 +319,20 @@ void kill_and_reap(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	wait_for(pid);
+}
+
+void *shared_memory(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		broken("no %zu bytes of shared memory: %s", size, errname(errno));
+	return memory;
+}
+
+void shared_memory_free(void *memory, size_t size)
+{
+	munmap(memory, size);
 }
 
 int write_file_raw(const char *path, const char *text)

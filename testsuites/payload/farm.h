@@ -102,6 +102,10 @@ pid_t spawn(void (*fn)(void *arg), void *arg);
 void join(pid_t pid);			/* waits; ends the case unless the process returned from fn */
 void kill_and_reap(pid_t pid);		/* SIGKILL, then waits until it is gone */
 
+/* Zeroed memory that spawned processes share with the one that made it. */
+void *shared_memory(size_t size);
+void shared_memory_free(void *memory, size_t size);
+
 const char *errname(int err);		/* EINVAL → "EINVAL"; accepts -errno; 0 → "0" */
 int errvalue(const char *name);		/* "EINVAL" → EINVAL; -1 if unknown */
 
@@ -139,6 +143,7 @@ void farm_at(const char *file, int line);
 #define window_end(...) FARM_AT(window_end(__VA_ARGS__))
 #define spawn(...) FARM_AT(spawn(__VA_ARGS__))
 #define join(...) FARM_AT(join(__VA_ARGS__))
+#define shared_memory(...) FARM_AT(shared_memory(__VA_ARGS__))
 #define write_file(...) FARM_AT(write_file(__VA_ARGS__))
 #endif
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Cases that test the harness itself: each ends in a way of its own. */
 #include "farm.h"
+#include "stress.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -171,6 +172,31 @@ CASE(self_threads, "Samples from four threads")
 	}
 	for (int i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
+}
+
+static void stress_main(struct worker *worker)
+{
+	const uint64_t *trap = worker->arg;
+
+	while (next_round(worker)) {
+		uint32_t one = decide(worker, 10), other = decide(worker, 1000);
+
+		worker->operations++;
+		check(!*trap || other != *trap, "worker %u decided %u after %u in round %llu",
+		      worker->number, other, one, (unsigned long long)worker->rounds);
+	}
+}
+
+CASE(self_stress, "Stresses nothing, and fails where a worker decides for the trap (1 … 999)",
+     .params = "seed=1 ms=50 rounds=0 workers=4 as=threads trap=0")
+{
+	unsigned int workers = (unsigned int)param_u64("workers");
+	uint64_t trap = param_u64("trap");
+
+	if (param_is("as", "threads"))
+		stress_threads(workers, stress_main, &trap);
+	else
+		stress_processes(workers, stress_main, &trap);
 }
 
 CASE(self_window, "Opens a window inside a window")

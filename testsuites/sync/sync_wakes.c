@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,15 +100,6 @@ static void report(const char *name, uint64_t *values, size_t count)
 	sample(name, (double)values[count - 1], "ns", "max");
 }
 
-static void *shared(size_t size)
-{
-	void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (map == MAP_FAILED)
-		broken("no shared memory: %s", errname(errno));
-	return map;
-}
-
 CASE(sync_wakes, "SYNC START sleeps until the writer's fence is signalled, and then wakes",
      .timeout_ms = 20000,
      .params = "exporter=udmabuf fencer=drm:vgem rounds=100 warmup=10 size=65536")
@@ -118,7 +108,7 @@ CASE(sync_wakes, "SYNC START sleeps until the writer's fence is signalled, and t
 	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
 	int vgem = drm_open(param_str("fencer"));
 	uint32_t handle = prime_import(vgem, buffer.fd), fence;
-	struct meeting *meeting = shared(sizeof(*meeting));
+	struct meeting *meeting = shared_memory(sizeof(*meeting));
 	uint64_t *latency = calloc(total, sizeof(*latency));
 	uint64_t *idle = calloc(total, sizeof(*idle));
 	pid_t pid;
@@ -157,7 +147,7 @@ CASE(sync_wakes, "SYNC START sleeps until the writer's fence is signalled, and t
 		close(meeting->go[i]);
 		close(meeting->done[i]);
 	}
-	munmap(meeting, sizeof(*meeting));
+	shared_memory_free(meeting, sizeof(*meeting));
 	free(latency);
 	free(idle);
 	gem_close(vgem, handle);
