@@ -10,6 +10,12 @@
 /* A memfd of `size` bytes with every page present, sealed with `seals` (F_SEAL_…). */
 int memfd_raw(size_t size, unsigned int seals);
 int memfd(size_t size, unsigned int seals);
+/*
+ * The same of 2 MiB pages, its size rounded up to these. The kernel makes the pages for it, and
+ * frees them with it. -ENOMEM: there are not so many; -ENOENT: a kernel without CONFIG_HUGETLBFS.
+ */
+int memfd_huge_raw(size_t size, unsigned int seals);
+int memfd_huge(size_t size, unsigned int seals);
 
 /* udmabuf over a whole memfd (the caller's), from an offset. */
 int udmabuf_from_memfd_raw(int memfd, uint64_t offset, uint64_t size);
@@ -32,7 +38,7 @@ int udmabuf_scattered(size_t size);
 /*
  * The same in physically contiguous runs of exactly `run` bytes (a page, or a larger part of 2 MiB),
  * no two of which are neighbours: an IOMMU needs size / run mappings. Runs of more than a page come
- * from a memfd of huge pages: -ENOMEM where there are none, -ENOENT without CONFIG_HUGETLBFS.
+ * from memfd_huge().
  */
 int udmabuf_runs_raw(size_t size, size_t run);
 int udmabuf_runs(size_t size, size_t run);
@@ -101,6 +107,7 @@ struct bufinfo bufinfo(void);	/* only for boards that declare the feature debugf
 
 #ifndef FARM_HELPERS
 #define memfd(...) FARM_AT(memfd(__VA_ARGS__))
+#define memfd_huge(...) FARM_AT(memfd_huge(__VA_ARGS__))
 #define udmabuf_from_memfd(...) FARM_AT(udmabuf_from_memfd(__VA_ARGS__))
 #define udmabuf_from_memfd_errno(...) FARM_AT(udmabuf_from_memfd_errno(__VA_ARGS__))
 #define udmabuf_create(...) FARM_AT(udmabuf_create(__VA_ARGS__))

@@ -54,8 +54,7 @@ int memfd(size_t size, unsigned int seals)
 	return fd;
 }
 
-/* A memfd of 2 MiB pages; the limit is as it was afterwards, and the pages go with the memfd. */
-static int memfd_huge(size_t size, unsigned int seals)
+int memfd_huge_raw(size_t size, unsigned int seals)
 {
 	size_t whole = (size + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
 	char before[32], pages[32];
@@ -70,6 +69,14 @@ static int memfd_huge(size_t size, unsigned int seals)
 		return err;
 	fd = memfd_of(MFD_HUGETLB | MFD_HUGE_2MB, whole, seals);
 	write_file_raw(HUGE_LIMIT, before);
+	return fd;
+}
+
+int memfd_huge(size_t size, unsigned int seals)
+{
+	int fd = memfd_huge_raw(size, seals);
+
+	must(fd, "memfd_create of huge pages");
 	return fd;
 }
 
@@ -206,7 +213,7 @@ int udmabuf_runs_raw(size_t size, size_t run)
 
 	if (!count || size % run || run % PAGE_BYTES || HUGE_BYTES % run)
 		return -EINVAL;
-	memory = huge ? memfd_huge(size, F_SEAL_SHRINK) : memfd_raw(size, F_SEAL_SHRINK);
+	memory = huge ? memfd_huge_raw(size, F_SEAL_SHRINK) : memfd_raw(size, F_SEAL_SHRINK);
 	if (memory < 0)
 		return memory;
 	/* Pinning moves pages out of CMA (memfd_pin_folios), so they are pinned before they are sorted. */
@@ -247,7 +254,7 @@ int udmabuf_scattered(size_t size)
 
 int udmabuf_huge_raw(size_t size)
 {
-	int memory = memfd_huge(size, F_SEAL_SHRINK), fd;
+	int memory = memfd_huge_raw(size, F_SEAL_SHRINK), fd;
 
 	if (memory < 0)
 		return memory;
