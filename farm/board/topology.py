@@ -1,5 +1,8 @@
 """What a board is made of, as its sysfs says: IOMMU groups, devices, nodes, heaps, memory.
 
+What of a device's constraints sysfs does not have is under ``absent``, each with the reason; the
+suite ``constraints`` finds by trial what can be found so.
+
 One shell script, one round trip. It reads with the shell's own commands, since a process for every
 file would take seconds on a small board.
 """
@@ -30,7 +33,19 @@ device() {
   link device "$n/subsystem" "$1/subsystem"
   link device "$n/iommu" "$1/iommu"
   link device "$n/iommu_group" "$1/iommu_group"
-  [ -e "$1/of_node/dma-coherent" ] && printf 'device\t%s/of_dma_coherent\tyes\n' "$n"
+  coherent "$n" "$1"
+}
+coherent() {  # as of_dma_is_coherent() has it: the nearest node up the tree that says so
+  cd -P "$2"; u=$PWD
+  while [ -n "$u" ] && [ ! -d "$u/of_node" ]; do u=${u%/*}; done
+  [ -n "$u" ] && cd -P "$u/of_node" && u=$PWD; cd /
+  [ -n "$u" ] || return
+  while [ -n "$u" ] && [ "${u##*/}" != devicetree ]; do
+    [ -e "$u/dma-coherent" ] && { printf 'device\t%s/coherent\tyes\n' "$1"; return; }
+    [ -e "$u/dma-noncoherent" ] && break
+    u=${u%/*}
+  done
+  printf 'device\t%s/coherent\tno\n' "$1"
 }
 cd /
 for g in /sys/kernel/iommu_groups/*; do
@@ -61,6 +76,9 @@ for c in /sys/class/drm/card* /sys/class/drm/renderD* /sys/class/video4linux/*; 
   fi
 done
 for h in /dev/dma_heap/*; do [ -e "$h" ] && printf 'heap\t%s\tyes\n' "${h##*/}"; done
+for a in /sys/kernel/mm/cma/*; do
+  [ -d "$a" ] && get cma "${a##*/}" "$a/total_pages"
+done
 [ -e /dev/udmabuf ] && printf 'udmabuf\tdevice\tyes\n'
 get udmabuf size_limit_mb /sys/module/udmabuf/parameters/size_limit_mb
 get udmabuf list_limit /sys/module/udmabuf/parameters/list_limit
@@ -84,7 +102,12 @@ echo done
 _NOT_IN_SYSFS = {
     "max_segment_size": "the kernel has no sysfs attribute for it",
     "dma_mask_bits": "sysfs has it for PCI devices only",
+    "coherent": "only a device tree says it, and not of devices that no bus describes",
 }
+_NO_CMA_AREAS = (
+    "no area in /sys/kernel/mm/cma: a kernel without CONFIG_CMA_SYSFS, or none is set up; "
+    "CmaTotal of memory_kib is all of them together"
+)
 
 
 def discover(shell: Callable[[str], str]) -> dict[str, Any]:
@@ -92,8 +115,9 @@ def discover(shell: Callable[[str], str]) -> dict[str, Any]:
 
     Returns:
         plain JSON: ``iommu_groups`` (id, type, devices), ``devices`` by name (driver, iommu,
-        iommu_group, dma_mask_bits …), ``drm`` and ``v4l2`` nodes (node, name, device, driver, and
-        pci: the PCI function they belong to), ``heaps``, ``udmabuf``, ``memory_kib``, ``board``,
+        iommu_group, dma_mask_bits, coherent …), ``drm`` and ``v4l2`` nodes (node, name, device,
+        driver, and pci: the PCI function they belong to), ``heaps``, ``udmabuf``, ``cma`` (pages
+        of each area), ``memory_kib``, ``board``,
         ``unloaded`` (kind, module, reason: what the image was to load at boot and did not), and
         under ``absent`` what cannot be had, with the reason.
 
@@ -114,7 +138,9 @@ def parse(output: str) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     devices: dict[str, dict[str, str]] = {}
     nodes: dict[str, dict[str, dict[str, str]]] = {"drm": {}, "v4l2": {}}
-    flat: dict[str, dict[str, str]] = {"heap": {}, "udmabuf": {}, "memory": {}, "board": {}}
+    flat: dict[str, dict[str, str]] = {
+        section: {} for section in ("heap", "udmabuf", "cma", "memory", "board")
+    }
     unloaded: list[dict[str, str]] = []
     for line in lines[:-1]:
         section, _, rest = line.partition("\t")
@@ -146,10 +172,11 @@ def parse(output: str) -> dict[str, Any]:
         "v4l2": [nodes["v4l2"][name] for name in sorted(nodes["v4l2"], key=_natural)],
         "heaps": sorted(flat["heap"]),
         "udmabuf": flat["udmabuf"],
+        "cma": flat["cma"],
         "memory_kib": flat["memory"],
         "board": flat["board"],
         "unloaded": unloaded,
-        "absent": dict(_NOT_IN_SYSFS),
+        "absent": _NOT_IN_SYSFS | ({} if flat["cma"] else {"cma": _NO_CMA_AREAS}),
     }
 
 

@@ -18,6 +18,7 @@ group\t0/device\t0000:00:01.0
 group\t10/type\tidentity
 group\t2/type\tDMA
 device\t0000:00:01.0/driver\tcirrus
+device\t0000:00:01.0/coherent\tyes
 device\t0000:00:01.0/iommu\tsmmu3.0x9050000
 node\tdrm/card10/driver\tcirrus
 node\tdrm/card2/pci\t0000:00:01.0
@@ -25,6 +26,7 @@ node\tv4l2/video0/name\tvivid-000-vid-cap
 heap\tsystem\tyes
 udmabuf\tdevice\tyes
 memory\tCmaTotal\t65536
+cma\treserved\t16384
 board\tkernel\t6.12.107-arm64
 board\tmodel\tlinux,dummy-virt\x00
 unloaded\tdriver/my-codec\tno such device; the kernel says: my_codec: no
@@ -42,7 +44,9 @@ def test_reading() -> None:
     assert found["heaps"] == ["system"]
     assert found["memory_kib"] == {"CmaTotal": "65536"}
     assert found["board"]["model"] == "linux,dummy-virt"
-    assert "max_segment_size" in found["absent"]
+    assert found["cma"] == {"reserved": "16384"}
+    assert {"max_segment_size", "dma_mask_bits", "coherent"} == set(found["absent"])
+    assert "CmaTotal" in parse("done")["absent"]["cma"]
     assert found["unloaded"] == [
         {
             "kind": "driver",
