@@ -23,6 +23,9 @@ from farm.run.view import Follower
 PATIENCE_S = 120.0
 """Bound on waiting for what happens at once unless something is wrong."""
 
+RUN_S = 300.0
+"""Bound on waiting for what a run does on its way, a boot included."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -75,7 +78,9 @@ class Farm:
     def journal(self, out: Path, board: str) -> Path:
         """Return a job's journal once it exists."""
         pause = threading.Event()
+        deadline = time.monotonic() + RUN_S
         while not (found := list(out.glob(f"*/{board}/journal.jsonl"))):
+            assert time.monotonic() < deadline, f"no journal of {board} in {RUN_S:g} s"
             pause.wait(0.1)
         return found[0]
 
@@ -83,13 +88,16 @@ class Farm:
         """Return the ``count``-th event of a kind, once the journal has it."""
         follower = Follower(journal)
         pause = threading.Event()
+        deadline = time.monotonic() + RUN_S
         seen = 0
-        while True:
+        while time.monotonic() < deadline:
             for event in follower.news():
                 seen += isinstance(event, kind)
                 if seen == count:
                     return event
             pause.wait(0.05)
+        said = "\n".join(journal.read_text().splitlines()[-5:])[-2000:]
+        raise AssertionError(f"{kind.__name__} no. {count} did not come in {RUN_S:g} s:\n{said}")
 
     def await_end_of_all(self) -> list[int]:
         """Wait until nothing that this farm started runs; return what still does at the end."""
