@@ -11,6 +11,7 @@ from types import TracebackType
 
 from farm import events
 from farm.errors import JournalError
+from farm.run.interrupts import uninterrupted
 
 _DURABLE = (
     events.JobStarted,
@@ -82,15 +83,16 @@ class JournalWriter:
         where = f"{self.path}:{self._seq + 1}"
         if len(line) > events.MAX_LINE:
             raise JournalError(f"{where}: event of {len(line)} bytes, limit {events.MAX_LINE}")
-        try:
-            view = memoryview(line)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-            if isinstance(stamped, _DURABLE):
-                os.fsync(self._descriptor)
-        except OSError as error:
-            raise JournalError(f"{where}: cannot be written: {error.strerror}") from error
-        self._seq += 1
+        with uninterrupted():  # a line that is half written, or not counted, ends the journal
+            try:
+                view = memoryview(line)
+                while view:
+                    view = view[os.write(self._descriptor, view) :]
+                if isinstance(stamped, _DURABLE):
+                    os.fsync(self._descriptor)
+            except OSError as error:
+                raise JournalError(f"{where}: cannot be written: {error.strerror}") from error
+            self._seq += 1
 
     def close(self) -> None:
         """Sync the journal and let go of it."""

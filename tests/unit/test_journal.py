@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,25 @@ def test_goes_on_where_it_ended_and_cuts_a_torn_line(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole + whole[: len(whole) // 2])
     with JournalWriter.open(path) as journal:
+        journal.write(JobFinished())
+    assert [(e.seq, e.type) for e in read_journal(path)] == [(0, "state"), (1, "job_finished")]
+
+
+def test_an_interrupt_waits_until_the_event_is_written_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def interrupted(descriptor: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        sync(descriptor)
+
+    path = tmp_path / "journal.jsonl"
+    with JournalWriter.create(path) as journal:
+        monkeypatch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journal.write(StateChanged(state="waiting"))
+        monkeypatch.setattr(os, "fsync", sync)
         journal.write(JobFinished())
     assert [(e.seq, e.type) for e in read_journal(path)] == [(0, "state"), (1, "job_finished")]
 
