@@ -44,7 +44,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-GROUPS = {"lab": "farm.cli.lab", "image": "farm.cli.image"}
+GROUPS = {
+    "lab": "farm.cli.lab",
+    "image": "farm.cli.image",
+    "expectations": "farm.cli.expectations",
+}
 """Command groups by name; the module's ``app`` is mounted under that name."""
 
 TOP_LEVEL = (

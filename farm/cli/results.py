@@ -150,7 +150,7 @@ def show(
     """Show what came out of a run, failures first; exits 0 whatever it was."""
     from farm.report.json import show as shown
 
-    record = _load(run, db)
+    record = load_record(run, db)
     if as_json:
         print_json(shown(record))
         return
@@ -217,7 +217,7 @@ def export(
         raise UsageError(
             f"unknown format {output_format!r}", next_step=f"one of {', '.join(FORMATS)}"
         )
-    record = _load(run, db)
+    record = load_record(run, db)
     text = FORMATS[output_format](record)
     body = {"run": record.id, "format": output_format}
     if to is not None:
@@ -233,7 +233,8 @@ def export(
         sys.stdout.write(text)
 
 
-def _load(run: str, db: str | None) -> RunRecord:
+def load_record(run: str, db: str | None) -> RunRecord:
+    """Return the run that an id, the start of one, or `last` means."""
     from farm.store import load_run, open_store, resolve_run
 
     with open_store(db) as store:

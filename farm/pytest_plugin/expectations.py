@@ -3,7 +3,8 @@
 The kernel decides whether an import is carried or refused, and it changed its mind more than once.
 So an expectation is a row: exporter's driver, importer's driver, kernel range, outcome, and the
 reason with its place in the kernel's source. The first row that fits a pair counts, as in a packet
-filter; a pair that no row fits has no expectation, which is an error and not a guess.
+filter. A pair that no row fits has no expectation: what it does is NEW, and can be accepted
+(:mod:`farm.pytest_plugin.acceptance`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from farm import paths
 from farm.declarations import check_features
-from farm.errors import TestBroken
+from farm.errors import NoExpectation
 from farm.model import Device
 from farm.yamlfile import YamlFile
 
@@ -27,6 +28,9 @@ FILE_NAME = "expectations.yaml"
 ANY = "*"
 OWN = "own"
 """In place of an exporter's driver: the importer itself."""
+
+BOUNCES = "bounces"
+"""The feature of boards on which what becomes of an import depends on the allocator."""
 
 _BOUND = re.compile(r"(>=|<)(\d{1,3})\.(\d{1,3})")
 
@@ -79,6 +83,11 @@ class KernelRange:
             raise ValueError("no release is in this range")
         return cls(since, before)
 
+    def __str__(self) -> str:
+        """Return the range as it is written in the file."""
+        bounds = ((">=", self.since), ("<", self.before))
+        return ",".join(f"{sign}{one[0]}.{one[1]}" for sign, one in bounds if one) or ANY
+
     def contains(self, kernel: Kernel) -> bool:
         """Return whether a release is in the range."""
         if self.since and not kernel.at_least(*self.since):
@@ -90,6 +99,48 @@ class KernelRange:
         since = not self.since or (other.since is not None and other.since >= self.since)
         before = not self.before or (other.before is not None and other.before <= self.before)
         return since and before
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An exporter and an importer, as far as expectations look at them.
+
+    ``exporter`` and ``importer`` are drivers; ``own`` says that both are one device.
+    """
+
+    exporter: str
+    importer: str
+    own: bool
+    cpu_only: bool
+    contiguous: bool
+
+    @classmethod
+    def of(cls, exporter: Device, importer: Device) -> Pair:
+        """Return the pair that two devices make."""
+        own = exporter.id == importer.id
+        return cls(exporter.driver, importer.driver, own, importer.cpu_only, importer.contiguous)
+
+    @property
+    def access(self) -> Access:
+        """How the importer reaches memory, as a row would say it."""
+        if self.cpu_only:
+            return Access.CPU
+        return Access.CONTIGUOUS if self.contiguous else Access.ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one attempt to import did: ``shared``, or ``refused`` with its errno, and its calls."""
+
+    outcome: str
+    errno: str
+    attaches: int
+    maps: int
+
+    def __str__(self) -> str:
+        """Say it in a few words: ``refused with EINVAL (1 attach, 0 maps)``."""
+        told = f"refused with {self.errno}" if self.outcome == Outcome.REFUSED else self.outcome
+        return f"{told} ({_calls(self.attaches, self.maps)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +164,28 @@ class Import:
     line: int
     board: str = ""
 
-    def fits(self, exporter: Device, importer: Device) -> bool:
+    def fits(self, pair: Pair) -> bool:
         """Return whether the row is about this pair."""
-        if self.importer not in (ANY, importer.driver):
+        if self.importer not in (ANY, pair.importer):
             return False
-        if self.access is Access.CPU and not importer.cpu_only:
+        if self.access is Access.CPU and not pair.cpu_only:
             return False
-        if self.access is Access.CONTIGUOUS and not importer.contiguous:
+        if self.access is Access.CONTIGUOUS and not pair.contiguous:
             return False
         if self.exporter == OWN:
-            return exporter.id == importer.id
-        return self.exporter in (ANY, exporter.driver)
+            return pair.own
+        return self.exporter in (ANY, pair.exporter)
 
     def allows(self, outcome: str, errno: str) -> bool:
         """Return whether what was seen (``shared``, or ``refused`` with its errno) is expected."""
         if outcome == Outcome.SHARED:
             return self.outcome in (Outcome.SHARED, Outcome.EITHER)
         return self.outcome in (Outcome.REFUSED, Outcome.EITHER) and errno == self.errno
+
+    def met_by(self, seen: Seen) -> bool:
+        """Return whether an attempt did what is expected, its calls included."""
+        calls = (seen.attaches, seen.maps) == (self.attaches, self.maps)
+        return calls and self.allows(seen.outcome, seen.errno)
 
     def hides(self, other: Import) -> bool:
         """Return whether a pair that fits ``other`` always fits this row too."""
@@ -142,7 +198,12 @@ class Import:
         )
 
     def __str__(self) -> str:
-        """Say it in a few words: ``refused with EINVAL``."""
+        """Say it in a few words: ``refused with EINVAL (0 attaches, 0 maps)``."""
+        return f"{self.what} ({_calls(self.attaches, self.maps)})"
+
+    @property
+    def what(self) -> str:
+        """What becomes of the import, without its calls: ``refused with EINVAL``."""
         refused = f"refused with {self.errno}"
         words = {Outcome.SHARED: "shared", Outcome.REFUSED: refused}
         return words.get(self.outcome, f"shared or {refused}")
@@ -176,6 +237,16 @@ class Expectations:
     path: Path
     imports: tuple[Import, ...]
 
+    def find(
+        self, pair: Pair, kernel: Kernel, features: frozenset[str] = frozenset()
+    ) -> Import | None:
+        """Return the first row that fits, or None; ``features`` are the board's."""
+        for row in self.imports:
+            about = row.kernel.contains(kernel) and (not row.board or row.board in features)
+            if about and row.fits(pair):
+                return row
+        return None
+
     def of_import(
         self,
         exporter: Device,
@@ -186,29 +257,83 @@ class Expectations:
         """Return the first row that fits; ``features`` are the board's.
 
         Raises:
-            TestBroken: none does; what the kernel does has to be found out and written down.
+            NoExpectation: none does.
         """
-        for row in self.imports:
-            about = row.kernel.contains(kernel) and (not row.board or row.board in features)
-            if about and row.fits(exporter, importer):
-                return row
-        raise TestBroken(
+        found = self.find(Pair.of(exporter, importer), kernel, features)
+        if found is None:
+            raise NoExpectation(f"{self._no_row(exporter, importer, kernel)}, so nothing was run")
+        return found
+
+    def judge(
+        self,
+        exporter: Device,
+        importer: Device,
+        kernel: Kernel,
+        features: frozenset[str],
+        seen: Seen,
+    ) -> None:
+        """Hold what an attempt did against what is expected of it.
+
+        Raises:
+            AssertionError: it did something else; names both.
+            NoExpectation: nothing is expected of it; what was seen can be accepted.
+        """
+        __tracebackhide__ = True
+        pair = Pair.of(exporter, importer)
+        expected = self.find(pair, kernel, features)
+        if expected is None:
+            raise NoExpectation(
+                f"{self._no_row(exporter, importer, kernel)}; it was {seen}",
+                observed=_observed(pair, kernel, features, seen),
+            )
+        if not expected.met_by(seen):
+            raise AssertionError(
+                f"{exporter.id} into {importer.id} was {seen} on Linux {kernel}, expected "
+                f"{expected}: {expected.reason} ({self.path.name}:{expected.line})"
+            )
+
+    def _no_row(self, exporter: Device, importer: Device, kernel: Kernel) -> str:
+        return (
             f"{self.path.name} has no row for {exporter.id} ({exporter.driver}) imported by "
-            f"{importer.id} ({importer.driver}) on Linux {kernel}",
-            next_step="find out why the kernel does what it does, and add a row with the reason",
+            f"{importer.id} ({importer.driver}) on Linux {kernel}"
         )
+
+
+def _observed(pair: Pair, kernel: Kernel, features: frozenset[str], seen: Seen) -> dict[str, str]:
+    """Return what was seen as texts: what a journal keeps and a row can be made from."""
+    return {
+        "exporter": OWN if pair.own else pair.exporter,
+        "importer": pair.importer,
+        "access": pair.access.value,
+        "board": BOUNCES if BOUNCES in features else "",
+        "kernel": str(kernel),
+        "outcome": seen.outcome,
+        "errno": seen.errno,
+        "attaches": str(seen.attaches),
+        "maps": str(seen.maps),
+    }
+
+
+def _calls(attaches: int, maps: int) -> str:
+    attach = "1 attach" if attaches == 1 else f"{attaches} attaches"
+    return f"{attach}, {maps} map{'' if maps == 1 else 's'}"
+
+
+def default_path() -> Path:
+    """Return ``testsuites/expectations.yaml`` of the project."""
+    return paths.testsuites() / FILE_NAME
 
 
 def load_expectations(path: Path | None = None) -> Expectations:
     """Return the table.
 
     Args:
-        path: the file; by default ``testsuites/expectations.yaml`` of the project.
+        path: the file; by default the project's.
 
     Raises:
         ConfigError: the file is wrong, or a row can never be reached; starts with ``file:line:``.
     """
-    file = YamlFile(path or paths.testsuites() / FILE_NAME)
+    file = YamlFile(path or default_path())
     rows: list[Import] = []
     for number, entry in enumerate(file.validate(_File).imports):
         row = _row(file, number, entry)

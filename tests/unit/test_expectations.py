@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.errors import ConfigError, TestBroken
+from farm.errors import ConfigError, NoExpectation
 from farm.model import Device, DeviceKind
 from farm.pytest_plugin.expectations import (
     Access,
     KernelRange,
     Outcome,
+    Seen,
     load_expectations,
 )
 
@@ -26,6 +27,9 @@ class Release:
 
     def at_least(self, major: int, minor: int = 0) -> bool:
         return (self.major, self.minor) >= (major, minor)
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
 
 
 def device(name: str, driver: str, **more: bool) -> Device:
@@ -60,7 +64,7 @@ def test_first_row_that_fits_counts(tmp_path: Path) -> None:
     expectations = load_expectations(path)
     own = expectations.of_import(BOCHS, BOCHS, Release(6, 12))
     assert (own.outcome, own.maps, own.line) == (Outcome.SHARED, 0, 2)
-    assert str(expectations.of_import(CIRRUS, BOCHS, Release(6, 12))) == "refused with EINVAL"
+    assert expectations.of_import(CIRRUS, BOCHS, Release(6, 12)).what == "refused with EINVAL"
     assert expectations.of_import(BOCHS, CIRRUS, Release(6, 12)).maps == 1
 
 
@@ -88,14 +92,50 @@ def test_rows_are_chosen_by_how_the_importer_reaches_memory(tmp_path: Path) -> N
     assert luck.allows("shared", "")
     assert luck.allows("refused", "EFAULT")
     assert not luck.allows("refused", "EINVAL")
-    assert str(luck) == "shared or refused with EFAULT"
+    assert str(luck) == "shared or refused with EFAULT (1 attach, 1 map)"
 
 
-def test_pair_without_a_row_is_an_error_of_the_test(tmp_path: Path) -> None:
+def test_pair_without_a_row_is_new(tmp_path: Path) -> None:
     expectations = load_expectations(table(tmp_path, shared("importer: cirrus")))
-    with pytest.raises(TestBroken, match=r"no row for cirrus .* imported by bochs") as caught:
+    with pytest.raises(NoExpectation, match=r"no row for cirrus .* imported by bochs") as caught:
         expectations.of_import(CIRRUS, BOCHS, Release(6, 12))
-    assert "reason" in caught.value.next_step
+    assert not caught.value.observed
+    seen = Seen("refused", "ENOSYS", 1, 0)
+    with pytest.raises(NoExpectation, match=r"was refused with ENOSYS \(1 attach, 0 maps\)") as new:
+        expectations.judge(CIRRUS, BOCHS, Release(6, 12), frozenset({"bounces"}), seen)
+    assert new.value.observed == {
+        "exporter": "cirrus",
+        "importer": "bochs-drm",
+        "access": "*",
+        "board": "bounces",
+        "kernel": "6.12",
+        "outcome": "refused",
+        "errno": "ENOSYS",
+        "attaches": "1",
+        "maps": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("seen", "met"),
+    [
+        (Seen("shared", "", 1, 1), True),
+        (Seen("shared", "", 1, 0), False),
+        (Seen("shared", "", 0, 0), False),
+        (Seen("refused", "EINVAL", 1, 1), False),
+    ],
+)
+def test_what_was_seen_is_held_against_the_row(tmp_path: Path, seen: Seen, met: bool) -> None:
+    expectations = load_expectations(table(tmp_path, shared()))
+    if met:
+        expectations.judge(CIRRUS, BOCHS, Release(6, 12), frozenset(), seen)
+        return
+    with pytest.raises(AssertionError) as caught:
+        expectations.judge(CIRRUS, BOCHS, Release(6, 12), frozenset(), seen)
+    said = str(caught.value)
+    assert f"cirrus into bochs was {seen} on Linux 6.12" in said
+    assert "expected shared (1 attach, 1 map): because drivers/gpu/drm/drm_prime.c says so" in said
+    assert said.endswith("(expectations.yaml:2)")
 
 
 def test_refusal_is_not_a_share(tmp_path: Path) -> None:
@@ -155,6 +195,7 @@ def test_range_is_half_open(
         with pytest.raises(ValueError, match="no release"):
             KernelRange.parse(text)
         return
+    assert str(KernelRange.parse(text)) == text
     assert KernelRange.parse(text).contains(Release(*release)) == (since <= release < before)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documented import documented
 from journals import HOSTILE, run_id, write_run
 
 from farm.cli.main import main
@@ -77,14 +78,6 @@ def farm(
     monkeypatch.setenv("FARM_DB", str(runs / "farm.db"))
     monkeypatch.setenv("COLUMNS", "200")
     yield Farm(runs, capsys, monkeypatch)
-
-
-def documented(heading: str) -> set[str]:
-    """Return the field names in the tables of a section of docs/json.md."""
-    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
-    section = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.S | re.M)
-    assert section, heading
-    return set(re.findall(r"^\| `(\w+)`", section[1], re.M))
 
 
 def test_show_gives_one_row_a_test(farm: Farm) -> None:
