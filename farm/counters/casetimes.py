@@ -1,19 +1,32 @@
-"""Times that cases take themselves, around single system calls; none is asked for."""
+"""What cases measure themselves, mostly times around single system calls; none is asked for."""
 
 from __future__ import annotations
 
 from farm.counters.registry import Counter
 from farm.model import Better, Metric
 
-COUNTERS: tuple[Counter, ...] = tuple(
-    Counter(Metric(name, "ns", Better.LOWER, source))
-    for name, source in (
-        ("import_time", "DRM_IOCTL_PRIME_FD_TO_HANDLE, or what other importers have for it"),
-        ("close_time", "an importer letting go of a buffer: DRM_IOCTL_GEM_CLOSE"),
-        ("start_time", "starting one frame on a buffer that the device has"),
-        ("sync_start", "DMA_BUF_IOCTL_SYNC with START while a fence is pending"),
-        ("sync_start_idle", "DMA_BUF_IOCTL_SYNC with START and nothing attached"),
-        ("wake_latency", "from the fence's signal to the return of DMA_BUF_IOCTL_SYNC"),
-        ("poll_wake", "from a device's start to the return of poll on the buffer"),
-    )
+_TIMES = (
+    ("import_time", "DRM_IOCTL_PRIME_FD_TO_HANDLE, or what other importers have for it"),
+    ("close_time", "an importer letting go of a buffer: DRM_IOCTL_GEM_CLOSE"),
+    ("map_time", "an import of which the map is the most: what import_time is, after warming up"),
+    ("unmap_time", "letting go of a buffer of which the unmap is the most"),
+    ("map_time_per_mib", "map_time's median, divided by the buffer's size in MiB"),
+    ("unmap_time_per_mib", "unmap_time's median, divided by the buffer's size in MiB"),
+    ("start_time", "starting one frame on a buffer that the device has"),
+    ("sync_start", "DMA_BUF_IOCTL_SYNC with START while a fence is pending"),
+    ("sync_start_idle", "DMA_BUF_IOCTL_SYNC with START and nothing attached"),
+    ("wake_latency", "from the fence's signal to the return of DMA_BUF_IOCTL_SYNC"),
+    ("poll_wake", "from a device's start to the return of poll on the buffer"),
+)
+
+_SIZES = (
+    ("runs_per_mib", "count", Better.NEITHER, "physically contiguous runs, as constructed"),
+    ("fence_expiry", "ns", Better.NEITHER, "VGEM_FENCE_TIMEOUT, drivers/gpu/drm/vgem/vgem_fence.c"),
+    ("dma_segments", "count", Better.LOWER, "full_ents of dma:dma_map_sg"),
+    ("dma_segment_max", "B", Better.HIGHER, "the largest of the sizes that dma:dma_map_sg lists"),
+)
+
+COUNTERS: tuple[Counter, ...] = (
+    *(Counter(Metric(name, "ns", Better.LOWER, source)) for name, source in _TIMES),
+    *(Counter(Metric(*metric)) for metric in _SIZES),
 )

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+#include "farm.h"
+
+#include <fcntl.h>
+#include <linux/udmabuf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define PARAMETERS "/sys/module/udmabuf/parameters/"
+#define MIB ((size_t)1 << 20)
+
+/* A module parameter's number; 0 where the kernel has no such parameter. */
+static unsigned long parameter(const char *name)
+{
+	char path[96], text[32];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	return read_file_raw(path, text, sizeof(text)) > 0 ? strtoul(text, NULL, 10) : 0;
+}
+
+static void set_parameter(const char *name, unsigned long value)
+{
+	char path[96], text[32];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	snprintf(text, sizeof(text), "%lu", value);
+	write_file(path, text);
+}
+
+static void size_is(int memory, size_t size, int err, const char *what)
+{
+	int fd = udmabuf_from_memfd_raw(memory, 0, size);
+
+	if (fd >= 0)
+		close(fd);
+	check((fd < 0 ? -fd : 0) == err, "%s, %zu bytes: %s, expected %s", what, size,
+	      errname(fd < 0 ? fd : 0), errname(err));
+}
+
+/* `entries` of the same page each: nothing forbids it, and the buffer is as long as they are. */
+static void entries_are(int memory, size_t entries, int err, const char *what)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + entries * sizeof(list->list[0]));
+	int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd;
+
+	check(device >= 0, "/dev/udmabuf: %s", errname(errno));
+	if (!list)
+		broken("no memory for %zu entries", entries);
+	list->flags = UDMABUF_FLAGS_CLOEXEC;
+	list->count = (uint32_t)entries;
+	for (size_t i = 0; i < entries; i++) {
+		list->list[i].memfd = (uint32_t)memory;
+		list->list[i].offset = i * page;
+		list->list[i].size = page;
+	}
+	fd = ioctl(device, UDMABUF_CREATE_LIST, list);
+	err = fd < 0 ? errno == err ? 0 : errno : err ? -1 : 0;
+	if (fd >= 0)
+		close(fd);
+	check(!err, "%s, %zu entries: %s", what, entries, err < 0 ? "taken" : errname(err));
+	close(device);
+	free(list);
+}
+
+CASE(udmabuf_limits, "udmabuf takes what its limits allow, and refuses a page more",
+     .timeout_ms = 30000)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	unsigned long megabytes = parameter("size_limit_mb"), entries = parameter("list_limit");
+	size_t most = megabytes * MIB;
+	int memory;
+
+	info("size_limit_mb", "%lu", megabytes);
+	info("list_limit", "%lu", entries);
+	memory = memfd((most ? most : 64 * MIB) + page, F_SEAL_SHRINK);
+	if (most) {
+		size_is(memory, most, 0, "as large as the limit");
+		size_is(memory, most + page, EINVAL, "a page over the limit");
+		/* The limit is the root's to set, while the system runs. */
+		set_parameter("size_limit_mb", 1);
+		size_is(memory, MIB, 0, "as large as the limit of 1 MiB");
+		size_is(memory, MIB + page, EINVAL, "a page over the limit of 1 MiB");
+		set_parameter("size_limit_mb", megabytes);
+		size_is(memory, most, 0, "as large as the limit, set as it was");
+	} else {
+		size_is(memory, 64 * MIB + page, 0, "a page over what was the limit");
+	}
+	if (entries) {
+		entries_are(memory, entries, 0, "as many as the limit");
+		entries_are(memory, entries + 1, EINVAL, "one over the limit");
+	}
+	size_is(memory, 0, EINVAL, "nothing");
+	size_is(memory, page / 2, EINVAL, "half a page");
+	close(memory);
+
+	/* The memory must stay: it may neither shrink nor turn read-only under the device. */
+	memory = memfd(page, 0);
+	size_is(memory, page, EINVAL, "without F_SEAL_SHRINK");
+	close(memory);
+	memory = memfd(page, F_SEAL_SHRINK | F_SEAL_WRITE);
+	size_is(memory, page, EINVAL, "with F_SEAL_WRITE");
+	close(memory);
+}
+
+CASE(heap_limits, "A heap refuses what is nothing, or more than there can be",
+     .params = "heap=heap:system limit= errno=ENOMEM")
+{
+	const char *name = strchr(param_str("heap"), ':');
+	size_t limit = param_u64("limit");
+	int fd;
+
+	if (!name)
+		broken("heap is '%s', expected heap:NAME", param_str("heap"));
+	heap_alloc_errno(name + 1, 0, EINVAL);
+	heap_alloc_errno(name + 1, limit + MIB, param_errno("errno"));
+	fd = heap_alloc(name + 1, 1);
+	check(dmabuf_size(fd) == (size_t)sysconf(_SC_PAGESIZE), "one byte is a buffer of %zu",
+	      dmabuf_size(fd));
+	close(fd);
+}

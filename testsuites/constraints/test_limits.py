@@ -1,0 +1,115 @@
+"""Constraints: what limits a device and an exporter have, as told by sysfs or found by trial."""
+
+import pytest
+
+from farm.pytest_plugin.api import Device, control
+
+KIB, MIB = 1 << 10, 1 << 20
+PAGE = 4 * KIB
+
+DEFAULT_SEGMENT = 64 * KIB
+"""dma_get_max_seg_size() of a device whose driver sets none (include/linux/dma-mapping.h)."""
+
+
+def max_segment(device: Device) -> int:
+    """Bytes that a device takes in one segment, as far as a buffer of 1 MiB can tell.
+
+    refdev says U32_MAX (testsuites/refdev/driver.c), virtio-gpu's transport what its device can
+    map at once (drivers/gpu/drm/virtio/virtgpu_kms.c); cirrus and bochs say nothing.
+    """
+    return DEFAULT_SEGMENT if device.driver in ("cirrus", "bochs-drm") else MIB
+
+
+@pytest.mark.requirement("CON-2", "CON-7")
+@pytest.mark.case("dma_segments")
+@pytest.mark.over(exporter="udmabuf exporter", importer="importer iommu")
+def test_iommu_makes_scattered_memory_contiguous(board, exporter, importer, expect):
+    """The buffer that a contiguous-only device refuses is one range for who has an IOMMU.
+
+    What comes out of the DMA API also tells the longest segment that the device takes, which
+    sysfs does not: its segments are joined up to that.
+    """
+    expected = expect.of_import(exporter, importer)
+    if not expected.maps:
+        pytest.skip(f"{importer.id} maps nothing when it imports on Linux {board.kernel}")
+    refuser = next((one for one in board.devices if one.contiguous and not one.iommu), None)
+    result = board.run(
+        "dma_segments", exporter=exporter, importer=importer, refuser=refuser or "none", size=MIB
+    )
+    info = result.info
+    assert info["outcome"] == (expected.errno or "0"), expected.reason
+    runs = result.counter("iommu_map", phase="import")
+    control(runs == MIB // PAGE, f"{MIB} bytes were mapped in {runs:.0f} runs: not scattered")
+    assert int(info["segments"]) == -(-MIB // max_segment(importer)), "segments of 1 MiB"
+    assert int(info["largest"]) == max_segment(importer), "bytes of the longest segment"
+    assert info["contiguous"] == "yes", "the segments have gaps in IOVA"
+    assert int(info["bytes"]) == MIB
+    if importer.dma_mask_bits:
+        assert (int(info["address"]) + MIB - 1) >> importer.dma_mask_bits == 0, "out of reach"
+
+
+@pytest.mark.requirement("CON-5")
+@pytest.mark.case("udmabuf_limits")
+@pytest.mark.over(exporter="udmabuf exporter")
+def test_udmabuf_keeps_its_limits(board, exporter):
+    """A buffer of the limit works, a page more is EINVAL; so with the entries of a list."""
+    result = board.run("udmabuf_limits")
+    limits = board.topology["udmabuf"]
+    for name in ("size_limit_mb", "list_limit"):
+        assert result.info[name] == limits.get(name, "0"), f"{name} of module udmabuf"
+
+
+@pytest.mark.requirement("CON-5")
+@pytest.mark.case("heap_limits")
+@pytest.mark.over(exporter="heap exporter")
+def test_heap_keeps_its_limits(board, exporter):
+    """Nothing is EINVAL, more than the heap can ever have is ENOMEM."""
+    total = "CmaTotal" if exporter.driver == "cma_heap" else "MemTotal"
+    most = int(board.topology["memory_kib"][total]) * KIB
+    control(most, f"{total} is 0, so every buffer is too large")
+    board.run("heap_limits", heap=exporter, limit=most)
+
+
+def bus_device(board, device: Device) -> dict[str, str]:
+    """What sysfs says of the device behind a declared one's node."""
+    node = board.run("iommu_of", device=device).info["node"]
+    known = board.topology["devices"]
+    above = [name for name in reversed(node.split("/")) if name in known]
+    control(above, f"the topology has no device above {node}")
+    return known[above[0]]
+
+
+def on_a_bus(device: Device) -> bool:
+    """A device that does DMA, or might: what has a node and a device behind it."""
+    return device.imports and device.kind in ("drm", "v4l2", "refdev")
+
+
+@pytest.mark.requirement("CON-7")
+@pytest.mark.case("iommu_of")
+@pytest.mark.over(device=on_a_bus)
+def test_constraints_of_a_device_are_reported(board, device):
+    """DMA mask and coherence are in the topology, or the reason why they cannot be."""
+    found, absent = bus_device(board, device), board.topology["absent"]
+    if found.get("subsystem") == "pci":
+        bits = int(found["dma_mask_bits"])
+        assert 1 <= bits <= 64
+        assert not device.dma_mask_bits or bits == device.dma_mask_bits
+        assert found["coherent"] == ("yes" if "coherent" in board.type.features else "no")
+    else:
+        for name in ("dma_mask_bits", "coherent"):
+            assert name in found or absent[name], f"neither {name} nor why it is not there"
+    assert absent["max_segment_size"]
+
+
+@pytest.mark.requirement("CON-7")
+def test_memory_of_the_board_is_reported(board):
+    """Heaps are those that are declared, and contiguous memory is there where a heap needs it."""
+    declared = {one.address.partition(":")[2] for one in board.devices if one.kind == "heap"}
+    topology = board.topology
+    assert declared <= set(topology["heaps"]), "declared heaps are missing"
+    assert int(topology["memory_kib"]["MemTotal"]) > 0
+    if any(one.driver == "cma_heap" for one in board.devices):
+        assert int(topology["memory_kib"]["CmaTotal"]) > 0, "a CMA heap without CMA"
+    if any(one.kind == "udmabuf" for one in board.devices):
+        assert topology["udmabuf"].get("device") == "yes"
+    assert topology["cma"] or topology["absent"]["cma"]
