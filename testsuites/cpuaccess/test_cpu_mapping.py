@@ -1,0 +1,137 @@
+"""CPU access by programs: one range, mapped once, flushed for each device, seen by the device."""
+
+import pytest
+
+from farm.pytest_plugin.api import CaseFailed, Device, control
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+@pytest.mark.requirement("CPU-2")
+@pytest.mark.case("cpu_order")
+@pytest.mark.over(exporter="udmabuf exporter")
+@pytest.mark.parametrize("pages", ["small", "huge"])
+def test_program_maps_pieces_as_one_range(board, exporter, pages):
+    """Pieces in any order are one range for the CPU, right across each of their borders."""
+    board.run("cpu_order", pages=pages)
+
+
+@pytest.mark.requirement("CPU-4")
+@pytest.mark.case("cpu_first")
+@pytest.mark.over(exporter="udmabuf exporter")
+def test_first_cpu_access_maps_once(board, exporter):
+    """udmabuf maps for its own device at the first access, keeps it, and lets go at release.
+
+    begin_cpu_udmabuf() and release_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12 to 7.3).
+    """
+    result = board.run("cpu_first", exporter=exporter)
+    seen = {
+        phase: tuple(result.counter(name, phase=phase) for name in ("dma_map_sg", "dma_unmap_sg"))
+        for phase in ("first", "later", "release")
+    }
+    control(seen["first"][0], "the first access mapped nothing, so none later proves nothing")
+    assert seen == {"first": (1, 0), "later": (0, 0), "release": (0, 1)}, "maps and unmaps"
+
+
+def snoops(importer: Device, board) -> bool:
+    """Whether an importer's DMA snoops the CPU's caches, as far as its kernel knows.
+
+    Devices that no bus describes (vgem, vkms and vivid are platform devices that their drivers
+    make) do not on arm64: nothing sets dma_coherent (arch/arm64/mm/dma-mapping.c).
+    """
+    described = importer.driver in ("refdev", "cirrus", "bochs-drm", "virtio_gpu")
+    return described and "coherent" in board.type.features
+
+
+def syncs_per_attachment(importer: Device, board) -> int:
+    """Calls of dma_sync_sg_for_cpu that reach the DMA API for one mapped attachment.
+
+    dma_dev_need_sync() leaves them out for devices that snoop, but only where the driver has set a
+    DMA mask: dma_set_mask() is what calls dma_setup_skip_sync() (kernel/dma/mapping.c, 6.10 and
+    later). cirrus never sets one. What is bounced needs them again (dma_reset_need_sync()).
+    """
+    sets_mask = importer.driver != "cirrus"
+    bounces = "bounces" in board.type.features and not importer.iommu
+    return 0 if snoops(importer, board) and sets_mask and not bounces else 1
+
+
+@pytest.mark.requirement("CPU-5")
+@pytest.mark.case("cpu_sync", "map_control")
+@pytest.mark.over(exporter="heap exporter", importer="importer dma")
+@pytest.mark.parametrize("imports", [1, 3])
+def test_sync_reaches_each_mapped_attachment(
+    board, exporter, importer, imports, expect, mapping_control
+):
+    """SYNC START of a heap's buffer is for every device that has it mapped, and for no other."""
+    expected = expect.sharing(exporter, importer)
+    if not expected.maps or importer.kind == "v4l2":
+        pytest.skip(f"{importer.id} cannot have a buffer mapped more than once on {board.kernel}")
+    result = board.run("cpu_sync", exporter=exporter, importer=importer, imports=imports)
+    control(result.counter("dma_map_sg", phase="imports") == imports, "not all of them mapped")
+    each = syncs_per_attachment(importer, board)
+    phases = ("before", "mapped", "after")
+    counted = [result.counter("dma_sync_sg_for_cpu", phase) for phase in phases]
+    assert counted == [0, imports * each, 0], (
+        f"syncs with 0, {imports} and 0 attachments of {importer.id}, each of which has {each}"
+    )
+    if not each:
+        mapping_control()
+
+
+UNSYNCED = (
+    "without SYNC nothing copies what the device wrote from the bounce buffer, or invalidates the "
+    "CPU's caches where the device does not snoop: a program that leaves it out reads old data"
+)
+BOUNCE_UNSYNCED = (
+    "udmabuf maps with DMA_ATTR_SKIP_CPU_SYNC and copies nothing to or from the bounce buffer of "
+    "an importer (drivers/dma-buf/udmabuf.c)"
+)
+
+
+def bounced(exporter: Device, importer: Device, board) -> bool:
+    """Whether what a device reads and writes is a copy, since its own reach ends below memory."""
+    beyond = not exporter.contiguous and exporter.driver not in ("cma_heap", "bochs-drm")
+    return beyond and "bounces" in board.type.features and not importer.iommu
+
+
+@pytest.mark.requirement("CPU-6", "CPU-8")
+@pytest.mark.case("device_view")
+@pytest.mark.over(exporter="exporter", importer="refdev importer")
+def test_device_and_program_see_the_same(board, exporter, importer, expect, request):
+    """What is written through the dma-buf's mapping the device reads, and back, within SYNC."""
+    expect.sharing(exporter, importer)
+    if bounced(exporter, importer, board) and exporter.kind != "heap":
+        request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=BOUNCE_UNSYNCED))
+    board.run("device_view", exporter=exporter, importer=importer)
+
+
+@pytest.mark.requirement("CPU-6")
+@pytest.mark.case("device_view")
+@pytest.mark.over(exporter="heap exporter", importer="refdev importer")
+def test_leaving_sync_out_is_a_known_gap(board, exporter, importer, expect, request):
+    """Without SYNC a program sees what a device that snoops wrote; else it may see old data.
+
+    The emulator has no caches, so a virtual board that does not snoop cannot show it: there the
+    data is right, and what is tested is that nothing made it so. One that bounces does show it.
+    """
+    expect.sharing(exporter, importer)
+    uncached = board.type.virtual is not None and "noncoherent" in board.type.features
+    gap = not snoops(importer, board) and not uncached
+    if gap or bounced(exporter, importer, board):
+        request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=UNSYNCED))
+    bracketed = board.run("device_view", exporter=exporter, importer=importer)
+    result = board.run("device_view", exporter=exporter, importer=importer, sync="no")
+    assert result.counter("dma_sync_sg_for_cpu", phase="read") == 0
+    if not snoops(importer, board):
+        control(
+            bracketed.counter("dma_sync_sg_for_cpu", phase="read"),
+            "nor did it sync when it was asked to",
+        )
+
+
+@pytest.mark.requirement("CPU-8")
+@pytest.mark.case("capture_view")
+@pytest.mark.over(device="v4l2 importer exporter")
+def test_captured_frame_is_in_the_dma_buf(board, device):
+    """A capture device's own buffer shows one content, mapped from it or from its dma-buf."""
+    board.run("capture_view", device=device)
