@@ -1,0 +1,24 @@
+"""Sharing: what a device has attached it can use, whoever else is gone."""
+
+import pytest
+
+from farm.pytest_plugin.api import Device
+
+
+def of_the_kernel(device: Device) -> bool:
+    """A heap, udmabuf, or vgem: memory that stays as long as anybody holds it."""
+    return device.exports and device.driver in ("system_heap", "cma_heap", "udmabuf", "vgem")
+
+
+@pytest.mark.requirement("SHR-5")
+@pytest.mark.case("exporter_gone")
+@pytest.mark.over(exporter=of_the_kernel, importer="refdev importer")
+@pytest.mark.parametrize("how", ["close", "kill"])
+def test_device_reads_what_its_exporter_left(board, exporter, importer, how, expect):
+    """Its DMA finds the content of an exporter that was killed, and detaching frees the buffer."""
+    if "debugfs" not in board.type.features | board.profile.features:
+        pytest.skip(f"{board.type.name} declares no debugfs, so what is left cannot be seen")
+    if "bounces" in board.type.features and not importer.iommu:
+        pytest.skip("a map that lasts has the content of when it was made, before it was written")
+    expect.sharing(exporter, importer)
+    board.run("exporter_gone", exporter=exporter, importer=importer, how=how)
