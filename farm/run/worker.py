@@ -23,6 +23,7 @@ from farm.lab import records
 from farm.lab.coordinator import local_host
 from farm.lab.lease import Lease, LeaseRequest, new_identity
 from farm.model import Verdict
+from farm.run.interrupts import uninterrupted
 from farm.run.job import TAKEN, JobSpec
 from farm.run.journal import JournalWriter
 from farm.run.view import JobView
