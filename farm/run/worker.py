@@ -84,15 +84,15 @@ class Worker:
         """Do the job; return the process's exit code."""
         reason = ""
         clean = False
-        with JournalWriter.create(self.spec.journal) as journal:
-            journal.write(self._started())
-            try:
-                self._take(journal)
-            except KeyboardInterrupt:
-                reason = self._stop.reason or "interrupted"
-            except FarmError as error:
-                reason = error.message
         try:
+            with uninterrupted():  # whatever happens from here on has a journal to go to
+                journal = JournalWriter.create(self.spec.journal)
+                journal.write(self._started())
+            with journal:
+                try:
+                    self._take(journal)
+                except FarmError as error:
+                    reason = error.message
             if self._lease is not None and not reason:
                 reason = self._suites()
                 clean = not reason
