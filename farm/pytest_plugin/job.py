@@ -154,21 +154,33 @@ class Job:
         """Switch the board off, write down what files there are, and let go of the journal."""
         if self._journal is None:
             return
-        if self._lifetime is not None:
-            self.write_complaints("")
+        try:
+            if self._lifetime is not None:
+                self.write_complaints("")
+            reason = reason or self._leave()
+            self._write_artifacts()
+            if self.settings.journal is None:
+                self.write(events.JobFinished(ok=not reason, reason=reason))
+        finally:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the journal, if it is still open: whoever began it goes on with it."""
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close()
+
+    def _leave(self) -> str:
+        """Switch the board off and let go of it; return what went wrong, or nothing."""
         try:
             if self._lifetime is not None and not self.settings.leave_on:
                 self._lifetime.off()
         except InfraError as error:
-            reason = reason or str(error)
+            return str(error)
         finally:
             if self._rig is not None:
                 self._rig.close()
-        self._write_artifacts()
-        if self.settings.journal is None:
-            self.write(events.JobFinished(ok=not reason, reason=reason))
-        self._journal.close()
-        self._journal = None
+        return ""
 
     def _open_rig(self) -> LabgridRig:
         if self._rig is None:
