@@ -159,6 +159,10 @@ class BoardRun:
         if not stopped and session.exitstatus in (0, 1, 2):
             session.exitstatus = self._exit_code(unfinished)
 
+    def pytest_unconfigure(self) -> None:
+        """Let go of the journal also where the session could not finish."""
+        self.job.let_go()
+
     def pytest_report_header(self) -> list[str]:
         """Say which board the tests are collected for."""
         settings = self.job.settings
