@@ -8,10 +8,10 @@ A board config is a labgrid environment file; everything of ours stands under it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -35,6 +35,7 @@ __all__ = [
     "BoardType",
     "Claim",
     "FirmwareSource",
+    "HealthRule",
     "ImageProfile",
     "Limits",
     "SourceKernel",
@@ -90,8 +91,8 @@ class VirtualHardware:
     Where not ``coherent``, the board's device tree says nowhere that a device snoops the caches.
     One board of each ``default`` type is brought up where no board is asked for. Without
     ``firmware`` QEMU starts the kernel itself and ``append`` goes to its command line; with it, the
-    board's strategy has the firmware load the kernel by TFTP. An ``exact`` board does the same in
-    every boot, to the instruction.
+    board's strategy has the firmware load the kernel by TFTP, or from the first partition of a
+    virtio ``disk``. An ``exact`` board does the same in every boot, to the instruction.
     """
 
     machine: str
@@ -104,6 +105,22 @@ class VirtualHardware:
     default: bool = False
     firmware: FirmwareSource | None = None
     exact: bool = False
+    disk: bool = field(default=False, repr=False)  # the others' identity is their text
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRule:
+    """When boards of a type are checked, and what a check wants beside boot, link and payload.
+
+    A board is checked every ``every_h`` hours. ``failures`` in a row quarantine it; it is tried
+    again ``retry_h`` hours later, and after twice as long each time, up to ``every_h``. Each of
+    ``commands`` has to end with status 0 on the board.
+    """
+
+    every_h: float = 24
+    failures: int = 3
+    retry_h: float = 1
+    commands: tuple[str, ...] = ()
 
 
 class Topic(StrEnum):
@@ -151,6 +168,7 @@ class BoardType:
     virtual: VirtualHardware | None
     untested: str = ""
     claims: tuple[Claim, ...] = ()
+    health: HealthRule = HealthRule()
 
     @property
     def exact(self) -> bool:
@@ -163,6 +181,13 @@ class _LimitsFile(BaseModel, extra="forbid", frozen=True):
     command_s: float = Field(default=30, gt=0, le=3600)
     case_s: float = Field(default=30, gt=0, le=86400)
     reboots: int = Field(default=5, ge=0, le=1000)
+
+
+class _HealthFile(BaseModel, extra="forbid", frozen=True):
+    every_h: float = Field(default=24, gt=0, le=8760)
+    failures: int = Field(default=3, ge=1, le=100)
+    retry_h: float = Field(default=1, gt=0, le=8760)
+    commands: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 
 class _SshFile(BaseModel, extra="forbid", frozen=True):
@@ -193,6 +218,7 @@ class _VirtualFile(BaseModel, extra="forbid", frozen=True):
     coherent: bool = True
     default: bool = False
     firmware: _FirmwareFile | None = None
+    disk: bool = False
     exact: bool = False
 
 
@@ -210,6 +236,7 @@ class _FarmSection(BaseModel, extra="forbid", frozen=True):
     devices: list[DeviceFile] = []
     image: ProfileName
     limits: _LimitsFile = _LimitsFile()
+    health: _HealthFile = _HealthFile()
     ssh: _SshFile = _SshFile()
     console: list[_ConsolePattern] = []
     virtual: _VirtualFile | None = None
@@ -258,6 +285,7 @@ def load_board_type(path: Path) -> BoardType:
         devices=devices,
         image=section.image,
         limits=Limits(**section.limits.model_dump()),
+        health=HealthRule(**section.health.model_dump()),
         ssh=SshAccess(
             username=section.ssh.username,
             key=_beside(path, section.ssh.key),
@@ -346,6 +374,11 @@ def _virtual(file: YamlFile, part: _VirtualFile | None) -> VirtualHardware | Non
             "this is for a kernel that QEMU loads itself; where firmware does, the strategy has "
             "'bootargs'",
         )
+    if part.disk and not part.firmware:
+        raise file.error(
+            ("farm", "virtual", "disk"),
+            "this is where firmware finds the kernel, and the board has no 'firmware'",
+        )
     return VirtualHardware(
         machine=part.machine,
         cpu=part.cpu,
@@ -357,4 +390,5 @@ def _virtual(file: YamlFile, part: _VirtualFile | None) -> VirtualHardware | Non
         default=part.default,
         firmware=FirmwareSource(**part.firmware.model_dump()) if part.firmware else None,
         exact=part.exact,
+        disk=part.disk,
     )

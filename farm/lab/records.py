@@ -5,12 +5,12 @@ A record names the keeper by pid, start time and controller boot id: a pid alone
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from farm import paths
+from farm.lab import durable
 
 MAX_RECORD = 64 << 10
 """Longest record that is read, in bytes."""
@@ -69,20 +69,13 @@ def folder() -> Path:
 def write(record: LeaseRecord) -> Path:
     """Write a record so that it is whole or absent, also after a power cut."""
     target = folder() / f"{record.identity.replace('/', '_')}.json"
-    draft = target.with_suffix(".tmp")
-    with draft.open("w", encoding="utf-8") as stream:
-        stream.write(record.model_dump_json(indent=1))
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(target)
-    _sync_folder(target.parent)
+    durable.write(target, record.model_dump_json(indent=1))
     return target
 
 
 def remove(path: Path) -> None:
     """Remove a record; one that is gone already is fine."""
-    path.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    durable.remove(path)
 
 
 def read_all() -> list[tuple[Path, LeaseRecord]]:
@@ -96,11 +89,3 @@ def read_all() -> list[tuple[Path, LeaseRecord]]:
         except (OSError, ValidationError):
             continue
     return found
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
