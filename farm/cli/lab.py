@@ -48,6 +48,38 @@ ImageOption = Annotated[
 ]
 
 
+FaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        metavar="BOARD=MODE[:ARG]",
+        help="Break a board in this way until another mode is set (`none` heals it); repeatable. "
+        "The modes are described in docs/faults.md.",
+        show_default=False,
+    ),
+]
+
+
+def parse_faults(words: list[str]) -> dict[str, str]:
+    """Return places and their faults from words such as ``virt-smmuv3-1=hang:20``.
+
+    Raises:
+        UsageError: a word is of another form, or names a board twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        place, equals, fault = word.partition("=")
+        if not (place and equals and fault):
+            raise UsageError(
+                f"--fault {word!r}: expected BOARD=MODE[:ARG]",
+                next_step="for example --fault virt-smmuv3-1=no-boot",
+            )
+        if place in found:
+            raise UsageError(f"--fault names {place!r} twice")
+        found[place] = fault
+    return found
+
+
 def parse_boards(words: list[str]) -> dict[str, int]:
     """Return board types and their numbers from words such as ``virt-smmuv3=2``.
 
@@ -98,24 +130,28 @@ def up(
     boards: BoardsOption = None,
     name: NameOption = DEFAULT_NAME,
     image: ImageOption = "",
+    fault: FaultOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Start a virtual lab that stays up until `farm lab down`.
 
     The boards are off until someone switches them on. A lab of that name and with the same boards
-    that is up already is left as it is.
+    that is up already is left as it is, but for its --fault.
 
     Examples:
 
       farm lab up
 
       farm lab up --boards virt-smmuv3=2 --boards virt-noiommu=1
+
+      farm lab up --fault virt-smmuv3-1=hang:20
     """
     from farm.lab import virtual
 
     wanted = parse_boards(boards) if boards else None
+    broken = parse_faults(fault or [])
     with steps() as tell:
-        lab = virtual.up(name, wanted, profile=image, progress=tell)
+        lab = virtual.up(name, wanted, profile=image, faults=broken, progress=tell)
     if as_json:
         print_json({"lab": describe(lab)})
         return

@@ -6,7 +6,6 @@ announces is done, so that ``down`` finds every process after any crash.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from enum import StrEnum
@@ -16,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farm import paths
 from farm.errors import LabError, UsageError
-from farm.lab.faults import Fault
+from farm.lab import durable
+from farm.lab.faults import HEALTHY
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _LARGEST = 1 << 20
@@ -29,7 +29,8 @@ class _Frozen(BaseModel):
 class BoardSpec(_Frozen):
     """One virtual board: its place, what its place is tagged with, and what QEMU is told to be.
 
-    Without ``firmware``, QEMU itself loads the kernel; else the firmware does, by TFTP.
+    Without ``firmware``, QEMU itself loads the kernel; else the firmware does, by TFTP, or from a
+    ``disk``. ``fault`` is what :meth:`farm.lab.faults.Injected.parse` reads.
     """
 
     place: str
@@ -46,8 +47,9 @@ class BoardSpec(_Frozen):
     devices: tuple[str, ...]
     append: str
     firmware: Path | None = None
+    disk: bool = False
     exact: bool = False
-    fault: Fault = Fault.NONE
+    fault: str = str(HEALTHY)
 
 
 class RackSpec(_Frozen):
@@ -123,18 +125,7 @@ def folder(name: str) -> Path:
 
 def save(record: LabRecord) -> None:
     """Write a lab's record so that it is whole or absent, also after a power cut."""
-    target = folder(record.name) / "lab.json"
-    draft = target.with_suffix(f".{os.getpid()}")
-    with draft.open("w", encoding="utf-8") as stream:
-        stream.write(record.model_dump_json(indent=1) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(target)
-    descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.write(folder(record.name) / "lab.json", record.model_dump_json(indent=1) + "\n")
 
 
 def load(name: str) -> LabRecord | None:

@@ -11,9 +11,11 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +53,21 @@ class Machine(Protocol):
     exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What one start of a machine has beside what it is made of.
+
+    ``tftp`` is the folder of the TFTP server in its network, ``disk`` the image of a disk that it
+    cannot write; ``year`` is what its clock says instead of this one, and ``paused`` keeps the
+    CPUs from starting.
+    """
+
+    tftp: Path | None = None
+    disk: Path | None = None
+    year: int = 0
+    paused: bool = False
+
+
 def binary() -> str:
     """Return the path of QEMU's ARM emulator.
 
@@ -83,14 +100,12 @@ def version() -> str:
     return match[1]
 
 
-def arguments(
-    board: Machine, *, serial_fd: int, monitor_fd: int, tftp: Path | None, paused: bool
-) -> list[str]:
+def arguments(board: Machine, start: Start, *, serial_fd: int, monitor_fd: int) -> list[str]:
     """Return QEMU's arguments for a board.
 
-    The control network card comes last, so that it moves no device's address, and reaches nothing
-    but this machine's forwarded port and the folder ``tftp``, where a board with firmware of its
-    own finds its kernel. An exact board has no network. ``paused`` keeps the CPUs from starting.
+    The control network card and the disk come last, so that they move no device's address. The
+    card reaches nothing but this machine's forwarded port and the TFTP folder. An exact board has
+    no network.
     """
     argv = ["-machine", board.machine, "-cpu", board.cpu, "-smp", str(board.smp)]
     argv += ["-m", str(board.memory_mib), "-nodefaults", "-no-user-config", "-display", "none"]
@@ -100,13 +115,24 @@ def arguments(
     argv += ["-mon", "chardev=monitor,mode=control"]
     for device in board.devices:
         argv += ["-device", device]
+    if start.paused:
+        argv += ["-S"]
     if board.exact:
-        return [*argv, *EXACT, *(["-S"] if paused else [])]
+        return [*argv, *EXACT]
     forward = f"hostfwd=tcp:127.0.0.1:0-:{GUEST_SSH_PORT}"
-    served = "" if tftp is None else f",tftp={str(tftp).replace(',', ',,')}"
+    served = "" if start.tftp is None else f",tftp={_quoted(start.tftp)}"
     argv += ["-netdev", f"user,id=control,restrict=on,ipv6=off,{forward}{served}"]
     argv += ["-device", "virtio-net-pci,netdev=control,romfile="]
-    return [*argv, "-S"] if paused else argv
+    if start.disk is not None:
+        drive = f"if=none,id=disk,format=raw,readonly=on,file={_quoted(start.disk)}"
+        argv += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
+    if start.year:
+        argv += ["-rtc", f"base={start.year}-01-01T00:00:00"]
+    return argv
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace(",", ",,")
 
 
 def _boot_arguments(board: Machine) -> list[str]:
@@ -143,12 +169,11 @@ class Qemu:
         *,
         log: Path,
         received: Callable[[bytes], None],
-        tftp: Path | None = None,
-        paused: bool = False,
+        start: Start,
     ) -> Qemu:
         """Start a board's QEMU; ``received`` gets what the board writes on its serial line.
 
-        QEMU's own messages are appended to ``log``; ``tftp`` is the folder of its TFTP server.
+        QEMU's own messages are appended to ``log``.
 
         Raises:
             LabError: QEMU is missing or refuses to start; the message holds its last words.
@@ -159,7 +184,7 @@ class Qemu:
             theirs.enter_context(serial_theirs)
             theirs.enter_context(monitor_theirs)
             fds = (serial_theirs.fileno(), monitor_theirs.fileno())
-            argv = arguments(board, serial_fd=fds[0], monitor_fd=fds[1], tftp=tftp, paused=paused)
+            argv = arguments(board, start, serial_fd=fds[0], monitor_fd=fds[1])
             errors = theirs.enter_context(log.open("ab"))
             said_from = errors.tell()
             process = await asyncio.create_subprocess_exec(
@@ -227,6 +252,11 @@ class Qemu:
     async def reset(self) -> None:
         """Reset the board, as its watchdog would."""
         await self._command("system_reset")
+
+    def slow(self, stopped: bool) -> None:
+        """Take all processor time from the board, or give it back; its clock goes on."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
 
     async def stop(self) -> None:
         """Cut the power: kill QEMU, pass on the last of its serial output, and reap it."""

@@ -57,6 +57,11 @@ class SerialPort:
             else:
                 client.write(telnet.output(data))
 
+    def cut(self) -> None:
+        """Reset every open connection."""
+        for client in list(self._clients):
+            client.transport.abort()
+
     async def close(self) -> None:
         """Close the port and every connection."""
         if self._server is not None:
@@ -66,11 +71,20 @@ class SerialPort:
 
 
 class Relay:
-    """A TCP port that leads to another, if there is one now, and that can be cut or stalled."""
+    """A TCP port that leads to another, if there is one now, and that can be cut or stalled.
 
-    def __init__(self, target: Callable[[], int]) -> None:
-        """Ask ``target`` for the port of each new connection; 0 means that nobody is there."""
+    A connection is used from the first byte on that its client sends.
+    """
+
+    def __init__(self, target: Callable[[], int], used: Callable[[], None]) -> None:
+        """Ask ``target`` for the port of each new connection; 0 means that nobody is there.
+
+        ``used`` is called when a connection begins to be used.
+        """
         self._target = target
+        self._used = used
+        self.cut_after: float | None = None
+        """So many seconds after it was first used, a connection is cut."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
@@ -112,16 +126,30 @@ class Relay:
         self._writers |= {writer, far_writer}
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._copy(reader, far_writer))
-                both.create_task(self._copy(far_reader, writer))
+                both.create_task(self._copy(reader, far_writer, lambda: self._use(writer)))
+                both.create_task(self._copy(far_reader, writer, lambda: None))
         finally:
             self._writers -= {writer, far_writer}
             for end in (writer, far_writer):
                 end.close()
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _use(self, client: asyncio.StreamWriter) -> None:
+        self._used()
+        if self.cut_after is not None:
+            asyncio.get_running_loop().call_later(self.cut_after, client.transport.abort)
+
+    async def _copy(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        begun: Callable[[], None],
+    ) -> None:
+        first = True
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
+                if first:
+                    begun()
+                first = False
                 await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()

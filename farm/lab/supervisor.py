@@ -26,6 +26,7 @@ import yaml
 from farm.errors import FarmError, LabError
 from farm.lab import files, processes
 from farm.lab.files import BoardSpec, LabRecord, LabState, Outlets, RackSpec
+from farm.lab.health import HealthBook
 
 START_S = 60.0
 """Time for one part of the lab to come up; a loaded machine needs seconds."""
@@ -196,6 +197,7 @@ class Supervisor:
             "--hostname", "localhost", "--coordinator", address, exported.name,
         )  # fmt: skip
         await exporter.wait_for("Exporter ready")
+        HealthBook(address).forget()  # a lab that died before may have had the same port
         self._save({"coordinator": address, "outlets": outlets})
 
     async def run(self) -> None:

@@ -8,6 +8,7 @@ side under different names.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fcntl
 import hashlib
 import json
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +28,10 @@ from farm.errors import LabError, UsageError
 from farm.image import Firmware, Image, housekeeping
 from farm.image.own import NOTHING, Own
 from farm.inventory import BoardType
-from farm.lab import devicetree, files, processes, qemu, supervisor
-from farm.lab.faults import Fault
+from farm.lab import devicetree, disk, files, processes, qemu, supervisor
+from farm.lab.faults import HEALTHY, fitting
 from farm.lab.files import BoardSpec, LabRecord, LabState, Outlets
+from farm.lab.health import HealthBook
 from farm.lab.records import boot_id
 
 DEFAULT_NAME = "default"
@@ -100,17 +103,18 @@ def up(
     *,
     profile: str = "",
     own: Own = NOTHING,
-    faults: Mapping[str, Fault] | None = None,
+    faults: Mapping[str, str] | None = None,
     progress: Progress = lambda _: None,
 ) -> VirtualLab:
     """Start a lab that stays up, or return the one of this name if it has the same boards.
 
     ``boards`` says how many of each board type (one of each default type if not given);
     ``profile`` replaces the board types' own image, and ``own`` its kernel or adds drivers;
-    ``faults`` breaks places by name from the start.
+    ``faults`` breaks places by name (see :mod:`farm.lab.faults`), also where the lab is up.
 
     Raises:
-        UsageError: an unknown or real board type, or another lab is up under this name.
+        UsageError: an unknown or real board type, a place or fault that is not there, or another
+            lab is up under this name.
         ImageError: an image could not be built.
         LabError: QEMU is missing, or a part of the lab did not start.
     """
@@ -119,6 +123,7 @@ def up(
         lab = status(name)
         if lab is not None and lab.is_up:
             if [_kind(board) for board in lab.boards] == [_kind(spec) for spec in specs]:
+                _set_faults(lab, [spec for spec in specs if spec.place in (faults or {})])
                 return lab
             raise UsageError(
                 f"a lab named {name!r} is up with other boards",
@@ -140,7 +145,7 @@ def temporary(
     *,
     profile: str = "",
     own: Own = NOTHING,
-    faults: Mapping[str, Fault] | None = None,
+    faults: Mapping[str, str] | None = None,
     progress: Progress = lambda _: None,
 ) -> Iterator[VirtualLab]:
     """Enter a lab that ends with the ``with`` block, or with this process however it ends.
@@ -268,15 +273,14 @@ def _board_specs(
     boards: Mapping[str, int] | None,
     profile: str,
     own: Own,
-    faults: Mapping[str, Fault],
+    faults: Mapping[str, str],
     progress: Progress,
 ) -> tuple[BoardSpec, ...]:
     emulator = qemu.version()
     types = inventory.load_board_types()
     virtual = [name for name, board_type in types.items() if board_type.virtual]
     wanted = dict.fromkeys(default_types(types), 1) if boards is None else boards
-    images: dict[str, Image] = {}
-    specs: list[BoardSpec] = []
+    places: dict[str, BoardType] = {}
     for type_name, count in wanted.items():
         if type_name not in virtual:
             raise UsageError(
@@ -285,7 +289,11 @@ def _board_specs(
             )
         if not 1 <= count <= 99:
             raise UsageError(f"{count} boards of type {type_name}: expected 1 to 99")
-        board_type = types[type_name]
+        places |= {f"{type_name}-{number}": types[type_name] for number in range(1, count + 1)}
+    written = {place: _fault(places, place, text) for place, text in faults.items()}
+    images: dict[str, Image] = {}
+    specs: list[BoardSpec] = []
+    for place, board_type in places.items():
         chosen = profile or board_type.image
         if chosen not in images:
             described = inventory.load_image_profile(chosen)
@@ -294,13 +302,40 @@ def _board_specs(
         assert hardware is not None
         source = hardware.firmware
         firmware = image.fetch_firmware(source, progress=progress) if source else None
-        for number in range(1, count + 1):
-            place = f"{type_name}-{number}"
-            fault = faults.get(place, Fault.NONE)
-            made = images[chosen]
-            specs.append(_board_spec(place, board_type, made, firmware, emulator, fault))
+        if hardware.disk:
+            disk.tool()
+        fault = written.get(place, str(HEALTHY))
+        specs.append(_board_spec(place, board_type, images[chosen], firmware, emulator, fault))
     housekeeping.trim(images_in_use() | _cached_parts(specs))
     return tuple(specs)
+
+
+def _fault(places: Mapping[str, BoardType], place: str, text: str) -> str:
+    if place not in places:
+        close = difflib.get_close_matches(place, places, n=1, cutoff=0.5)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UsageError(
+            f"fault {text!r} for {place!r}: the lab has no such board{hint}",
+            next_step=f"choose from: {', '.join(places)}",
+        )
+    hardware = places[place].virtual
+    assert hardware is not None
+    return fitting(text, exact=hardware.exact, firmware=hardware.firmware is not None)
+
+
+def _set_faults(lab: VirtualLab, specs: Iterable[BoardSpec]) -> None:
+    """Tell the rack of a lab that is up."""
+    urls = {board.place: board.fault_url for board in lab.boards}
+    for spec in specs:
+        request = urllib.request.Request(urls[spec.place], spec.fault.encode(), method="PUT")
+        try:
+            # Loopback is never reached through a proxy.
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
+        except OSError as error:
+            raise LabError(
+                f"the rack of virtual lab {lab.name!r} does not take fault {spec.fault!r}: {error}",
+                next_step=f"see rack.log in {lab.folder}",
+            ) from error
 
 
 def _board_spec(
@@ -309,12 +344,13 @@ def _board_spec(
     made: Image,
     firmware: Firmware | None,
     emulator: str,
-    fault: Fault,
+    fault: str,
 ) -> BoardSpec:
     hardware = board_type.virtual
     assert hardware is not None
     described = repr(replace(hardware, default=False))
     described += " ".join(qemu.EXACT) if hardware.exact else ""
+    described += "disk" if hardware.disk else ""
     model = hashlib.sha256(described.encode()).hexdigest()[:8]
     machine = hardware.machine
     if not hardware.coherent:
@@ -343,6 +379,7 @@ def _board_spec(
         devices=hardware.devices,
         append=hardware.append,
         firmware=firmware.path if firmware else None,
+        disk=hardware.disk,
         exact=hardware.exact,
         fault=fault,
     )
@@ -423,4 +460,6 @@ def _end(name: str) -> None:
                     f"process {process.pid} ({process.role} of lab {name!r}) does not end",
                     next_step=f"look at it with: ps -fp {process.pid}",
                 )
+    if record.coordinator:
+        HealthBook(record.coordinator).forget()
     files.forget(name)

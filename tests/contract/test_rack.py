@@ -182,6 +182,87 @@ def test_garbage_comes_between_what_the_board_says(scripted: RunningRack) -> Non
     assert not got.startswith(b"[    0.000000] ")
 
 
+def test_what_the_board_says_comes_one_byte_at_a_time(scripted: RunningRack) -> None:
+    scripted.fault(0, Fault.SERIAL_BYTES)
+    with scripted.serial(0) as reader:
+        scripted.power(0, True)
+        got = read_until(reader, READY)
+    assert got.startswith(b"[    0.000000] line 0 of the boot log\r\n[    0.001000] line 1 ")
+
+
+def test_serial_connections_are_cut_every_so_many_bytes(scripted: RunningRack) -> None:
+    scripted.put(0, "fault", "serial-drop:1000").raise_for_status()
+    with scripted.serial(0) as reader:
+        scripted.power(0, True)
+        assert closed(reader)
+    scripted.fault(0, Fault.NONE)
+    with scripted.serial(0) as reader:
+        reader.sendall(b"here again\n")
+        read_until(reader, b"here again")
+
+
+@pytest.mark.parametrize(("fault", "says"), [("outlet-stuck", "0"), ("outlet-lies", "1")])
+def test_an_outlet_that_obeys_in_words(scripted: RunningRack, fault: str, says: str) -> None:
+    scripted.put(0, "fault", fault).raise_for_status()
+    with scripted.serial(0) as dead, scripted.serial(2) as other:
+        scripted.power(0, True)
+        assert requests.get(scripted.url(0, "power"), timeout=WAIT_S).text == says
+        scripted.fault(2, Fault.NONE)
+        scripted.power(2, True)
+        assert silent(dead, other, READY)
+    scripted.fault(0, Fault.NONE)
+    with scripted.serial(0) as reader:
+        scripted.power(0, True)
+        read_until(reader, READY)
+    scripted.put(0, "fault", fault).raise_for_status()
+    with scripted.serial(0) as reader:
+        scripted.power(0, False)
+        reader.sendall(b"still on\n")
+        read_until(reader, b"still on")
+
+
+def test_ssh_connections_are_cut_some_time_after_they_were_used(scripted: RunningRack) -> None:
+    scripted.put(0, "fault", "ssh-close:0.2").raise_for_status()
+    scripted.power(0, True)
+    with scripted.ssh(0) as unused, scripted.ssh(0) as used:
+        read_until(unused, b"SSH-2.0-")
+        read_until(used, b"SSH-2.0-")
+        used.sendall(b"hello")
+        assert closed(used)
+        unused.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            unused.recv(100)
+
+
+def test_a_board_hangs_some_time_after_ssh_was_used(scripted: RunningRack) -> None:
+    scripted.put(0, "fault", "hang:0.2").raise_for_status()
+    scripted.power(0, True)
+    scripted.power(1, False)
+    with scripted.ssh(0) as connection:
+        read_until(connection, b"SSH-2.0-")
+        connection.sendall(b"ping")
+        read_until(connection, b"ping")
+        connection.settimeout(1.0)
+        alive = True
+        while alive:
+            connection.sendall(b"ping")
+            try:
+                connection.recv(100)
+            except TimeoutError:
+                alive = False
+
+
+def test_a_kernel_panic_is_typed_on_the_serial_line(scripted: RunningRack) -> None:
+    scripted.put(0, "fault", "panic:0").raise_for_status()
+    with scripted.serial(0) as reader:
+        scripted.power(0, True)
+        read_until(reader, READY)
+        with scripted.ssh(0) as connection:
+            read_until(connection, b"SSH-2.0-")
+            connection.sendall(b"x")
+            read_until(reader, b"echo c > /proc/sysrq-trigger")
+
+
 def test_a_board_that_does_not_boot_has_power_and_is_silent(scripted: RunningRack) -> None:
     with scripted.serial(2) as dead, scripted.serial(0) as other:
         scripted.power(2, True)
@@ -217,6 +298,7 @@ def test_an_archive_is_appended_to_the_image_from_the_next_power_on_on(
         ("PUT", "/boards/0/power", "2", 400),
         ("PUT", "/boards/0/power", "", 400),
         ("PUT", "/boards/0/fault", "fire", 400),
+        ("PUT", "/boards/0/fault", "hang:soon", 400),
         ("PUT", "/boards/9/power", "1", 404),
         ("GET", "/", "", 404),
         ("POST", "/boards/0/power", "1", 405),

@@ -21,6 +21,8 @@ from farm.lab.files import BoardSpec, LabRecord, LabState, Outlets
 from farm.lab.sockets import SerialPort
 from farm.lab.supervisor import resources
 
+PAUSED = qemu.Start(paused=True)
+
 
 def board(place: str = "virt-1") -> BoardSpec:
     return BoardSpec(
@@ -31,7 +33,7 @@ def board(place: str = "virt-1") -> BoardSpec:
 
 
 def test_qemu_is_told_what_the_board_is() -> None:
-    argv = qemu.arguments(board(), serial_fd=7, monitor_fd=8, tftp=None, paused=False)
+    argv = qemu.arguments(board(), qemu.Start(), serial_fd=7, monitor_fd=8)
     pairs = list(itertools.pairwise(argv))
     for pair in (
         ("-machine", "virt,iommu=smmuv3"), ("-cpu", "cortex-a57"), ("-smp", "2"), ("-m", "1024"),
@@ -46,19 +48,33 @@ def test_qemu_is_told_what_the_board_is() -> None:
     network = next(value for key, value in pairs if key == "-netdev")
     assert "restrict=on" in network and "hostfwd=tcp:127.0.0.1:0-:22" in network
     assert "-S" not in argv
-    assert "-S" in qemu.arguments(board(), serial_fd=7, monitor_fd=8, tftp=None, paused=True)
+    assert "-S" in qemu.arguments(board(), PAUSED, serial_fd=7, monitor_fd=8)
 
 
 def test_an_exact_board_counts_instructions_and_has_no_network() -> None:
     exact = board("virt-7").model_copy(update={"exact": True})
-    argv = qemu.arguments(exact, serial_fd=7, monitor_fd=8, tftp=None, paused=False)
+    argv = qemu.arguments(exact, qemu.Start(), serial_fd=7, monitor_fd=8)
     pairs = list(itertools.pairwise(argv))
     assert ("-icount", "shift=1,sleep=off,align=off") in pairs and ("-seed", "1") in pairs
     assert "-netdev" not in argv and "virtio" not in " ".join(argv)
     append = next(value for key, value in pairs if key == "-append")
     assert "hostname=virt " in append, "boards of one type must not be told apart"
-    paused = qemu.arguments(exact, serial_fd=7, monitor_fd=8, tftp=None, paused=True)
-    assert paused == [*argv, "-S"]
+    paused = qemu.arguments(exact, PAUSED, serial_fd=7, monitor_fd=8)
+    assert "-S" not in argv
+    assert [word for word in paused if word != "-S"] == argv
+
+
+def test_a_disk_and_a_clock_move_no_device() -> None:
+    disk = Path("/tmp/a,b.img")
+    argv = qemu.arguments(board(), qemu.Start(disk=disk, year=1980), serial_fd=7, monitor_fd=8)
+    pairs = list(itertools.pairwise(argv))
+    devices = [value for key, value in pairs if key == "-device"]
+    assert devices[-1] == "virtio-blk-pci,drive=disk"
+    drive = next(value for key, value in pairs if key == "-drive")
+    assert "readonly=on" in drive and drive.endswith("file=/tmp/a,,b.img")
+    assert ("-rtc", "base=1980-01-01T00:00:00") in pairs
+    plain = qemu.arguments(board(), qemu.Start(), serial_fd=7, monitor_fd=8)
+    assert argv[: len(plain)] == plain
 
 
 def test_the_exporter_offers_stock_resources_on_loopback() -> None:
