@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.pytest_plugin.api import control
+from farm.pytest_plugin.api import Device, control
 
 COMPLAINT = "contiguous chunk is too small"
 
@@ -24,3 +24,19 @@ def test_contiguous_device_refuses_scattered_memory(board, importer):
     control(maps, f"{importer.id} mapped nothing, so its refusal was not about the map")
     assert result.counter("dma_unmap_sg", phase="scattered") == maps
     assert result.counter("dma_map_sg", phase="contiguous") == 1
+
+
+def makes_contiguous(device: Device) -> bool:
+    """An exporter whose buffers are one physical run."""
+    return device.exports and (device.contiguous or device.driver == "cma_heap")
+
+
+@pytest.mark.requirement("CON-1")
+@pytest.mark.case("share")
+@pytest.mark.over(exporter=makes_contiguous, importer="v4l2 importer contiguous")
+def test_contiguous_device_takes_contiguous_memory(board, exporter, importer, expect):
+    """Its own exported buffer and the CMA heap's suit it, and hold the frame that it writes."""
+    expected = expect.sharing(exporter, importer)
+    control(expected.maps, f"{importer.id} maps nothing, so it cannot mind how memory lies")
+    result = board.run("share", exporter=exporter, importer=importer)
+    assert result.counter("dma_map_sg", phase="import") == expected.maps
