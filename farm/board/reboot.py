@@ -21,6 +21,10 @@ REBOOT = (
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 """The board's file that identifies its present boot."""
 
+UPTIME = "/proc/uptime"
+"""The board's file that says for how long its kernel has run."""
+
+_UPTIME = re.compile(rb"(\d{1,10}\.\d{2}) ")
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -43,6 +47,20 @@ def boot_id(link: Runner) -> str:
     if not _BOOT_ID.fullmatch(text):
         raise ProtocolError(f"the board says that its boot id is {text!r}")
     return text
+
+
+def uptime(link: Runner) -> float:
+    """Return how long the board's kernel has run, in seconds (proc_uptime(5)).
+
+    Raises:
+        LinkLost: the link closed.
+        ProtocolError: the board says no such thing.
+    """
+    said = link.run(f"cat {UPTIME}", timeout=COMMAND_S).stdout
+    match = _UPTIME.match(said)
+    if match is None:
+        raise ProtocolError(f"the board says that its uptime is {said[:100]!r}")
+    return float(match[1])
 
 
 def ask_for_reboot(link: Runner) -> None:

@@ -14,11 +14,16 @@ from labgrid.strategy import Strategy, StrategyError
 from farm.board import access
 from farm.board.boot import BootWatch, await_ready, ssh_answers
 from farm.board.noconsole import NoConsole
-from farm.board.reboot import ask_for_reboot, boot_id
+from farm.board.reboot import ask_for_reboot, boot_id, uptime
 from farm.board.recorder import ConsoleRecorder
 from farm.errors import BoardError, LinkLost
 
 _BY_HAND = "(nothing here can switch its power: do it by hand)"
+_OBEY_S = 10.0
+"""How long an outlet may take to say that it is what it was told to be: PDUs ask their relays."""
+_ASK_S = 0.5
+_CLOCKS_S = 5.0
+"""Seconds by which a board's clock may be ahead of ours since power-on."""
 _FIRST_TRY = "the first try (nothing here can switch its power on)"
 
 
@@ -131,7 +136,7 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
         self.target.deactivate(self.ssh)
         if self.power is not None:
             self.target.activate(self.power)
-            self.power.off()
+            self._switch(False)
         self.status = Status.off
         if self._recording():
             self.console.recorder.wait_quiet(0.2, 2.0)
@@ -151,9 +156,9 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
             self._since = self._restart() if self._boot_id else _FIRST_TRY
             self.status = Status.on
             return
-        if self.status != Status.off and self._is_on():
+        if self.status != Status.off and self._outlet_says() is not False:
             recorder.note("power off")
-            self.power.off()
+            self._switch(False)
             time.sleep(getattr(self.power, "delay", 2.0))
         self.status = Status.off
         if self.console is not None:  # who reads it shall not find what the last boot left behind
@@ -162,7 +167,7 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
         recorder.note("power on")
         self._watch = BootWatch(recorder, recorder.mark())
         self._powered = time.monotonic()
-        self.power.on()
+        self._switch(True)
         self.status = Status.on
 
     def _ready(self) -> None:
@@ -181,6 +186,8 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
 
         await_ready(self._watch, answers, limit, since=self._since)
         self.boot_s = time.monotonic() - self._powered
+        if self.power is not None:
+            self._expect_fresh_boot()
         self.recording.note(f"ready after {self.boot_s:.1f} s")
         self.status = Status.ready
 
@@ -216,12 +223,44 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
         if driver is not None:
             self.target.activate(driver)
 
-    def _is_on(self) -> bool:
-        """Ask the outlet; one that cannot say may well be on."""
+    def _switch(self, on: bool) -> None:
+        """Switch the power, and see to it that the outlet says so, where it can say."""
+        if on:
+            self.power.on()
+        else:
+            self.power.off()
+        deadline = time.monotonic() + _OBEY_S
+        while self._outlet_says() is (not on):
+            if time.monotonic() > deadline:
+                told, is_now = ("on", "off") if on else ("off", "on")
+                raise BoardError(
+                    f"the outlet was told to switch {told}, and {_OBEY_S:g} s later says that it "
+                    f"is {is_now}",
+                    next_step="switch it by hand, and see whether the board follows",
+                )
+            time.sleep(_ASK_S)
+
+    def _outlet_says(self) -> bool | None:
+        """Return whether the outlet says that it is on; nothing where it cannot say."""
         try:
             return bool(self.power.get())
         except (AttributeError, NotImplementedError):
-            return True
+            return None
+
+    def _expect_fresh_boot(self) -> None:
+        """Make sure that what answers has been switched on by us, and did not just run on.
+
+        Raises:
+            BoardError: its kernel has been up for longer than the power has been on.
+        """
+        since = time.monotonic() - self._powered
+        up = uptime(self.ssh.link)
+        if up > since + _CLOCKS_S:
+            raise BoardError(
+                f"the board has been up for {up:.0f} s and was switched on {since:.0f} s ago, so "
+                "its outlet does not switch it",
+                next_step="check which outlet the board is on, and that it switches",
+            )
 
     def _recording(self) -> bool:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import requests
@@ -63,6 +63,16 @@ class LabgridRig:
         self.tags = access.tags(target)
         if self._strategy.console is not None:
             self._strategy.console.log_dir = str(folder)
+
+    @classmethod
+    def from_config(cls, config: Path, folder: Path) -> Self:
+        """Make a rig of a board config, for the place that labgrid's variables name.
+
+        Raises:
+            LabError: as when it is made of an environment.
+        """
+        with told_as_ours(str(config)):
+            return cls(Environment(str(config)), folder)
 
     @property
     def console(self) -> Console:

@@ -1,15 +1,18 @@
-"""An outlet that is not there, or not well, is told in one sentence."""
+"""An outlet that is not there, or not well, or does not switch, is told in one sentence."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from labgrid.driver.power import rest
+from ssh_server import ShellServer
 
-from farm.board.target import told_as_ours
+from farm.board import reboot, strategy
+from farm.board.target import LabgridRig, told_as_ours
 from farm.errors import BoardError
 
 pytestmark = pytest.mark.usefixtures("state")  # no proxy
@@ -50,3 +53,113 @@ def test_an_outlet_that_refuses(sick_outlet: str) -> None:
     assert str(switch(sick_outlet)) == (
         f"board-1: the power outlet at {sick_outlet} answers with status 500, expected 200"
     )
+
+
+CONFIG = """\
+imports: [farm.board.labgrid]
+targets:
+  main:
+    resources:
+      NetworkService: {{address: 127.0.0.1, username: root, port: {port}}}
+      NetworkPowerPort: {{model: rest, host: '{outlet}', index: 1}}
+    drivers:
+      NetworkPowerDriver: {{delay: 0.0}}
+      ParamikoSSHDriver: {{}}
+      BoardStrategy: {{}}
+farm:
+  board_type: switched
+  description: an SSH server on an outlet
+  image: installed
+  limits: {{boot_s: 20}}
+  ssh: {{key: client_key, host_key: {key}}}
+"""
+
+
+class Outlet:
+    """Takes what it is told; ``says`` makes of that what it tells of itself."""
+
+    def __init__(self) -> None:
+        self.told = "0"
+        self.says: Callable[[str], str] = lambda told: told
+        outlet = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                outlet.told = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                self.answer("")
+
+            def do_GET(self) -> None:
+                self.answer(outlet.says(outlet.told))
+
+            def answer(self, body: str) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever).start()
+
+
+@pytest.fixture
+def outlet() -> Iterator[Outlet]:
+    made = Outlet()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path, outlet: Outlet, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabgridRig]:
+    """A rig of an SSH server whose uptime is what a file says: just started."""
+    server = ShellServer(tmp_path)
+    file = tmp_path / "uptime"
+    file.write_text("0.10 0.00\n")
+    monkeypatch.setattr(reboot, "UPTIME", str(file))
+    monkeypatch.setattr(strategy, "_OBEY_S", 1.0)
+    config = tmp_path / "switched.yaml"
+    url = f"http://127.0.0.1:{outlet.server.server_port}/outlet/{{index}}"
+    key = server.host_key_text
+    config.write_text(CONFIG.format(port=server.port, outlet=url, key=key))
+    made = LabgridRig.from_config(config, tmp_path / "out")
+    yield made
+    made.close()
+    server.close()
+
+
+def test_an_outlet_that_switches(rig: LabgridRig, outlet: Outlet) -> None:
+    rig.boot()
+    assert outlet.told == "1"
+    rig.boot()
+    rig.off()
+    assert outlet.told == "0"
+
+
+def test_an_outlet_that_stays_what_it_is(rig: LabgridRig, outlet: Outlet) -> None:
+    outlet.says = lambda told: "0"
+    with pytest.raises(BoardError) as caught:
+        rig.boot()
+    said = "the outlet was told to switch on, and 1 s later says that it is off"
+    assert str(caught.value) == said
+    outlet.says = lambda told: told
+    rig.boot()
+    outlet.says = lambda told: "1"
+    with pytest.raises(BoardError, match="told to switch off, and 1 s later says that it is on"):
+        rig.off()
+
+
+def test_an_outlet_that_takes_its_time(rig: LabgridRig, outlet: Outlet) -> None:
+    late = iter(["0", "1"])
+    outlet.says = lambda told: next(late, told)
+    rig.boot()
+
+
+def test_an_outlet_that_lies(rig: LabgridRig, tmp_path: Path) -> None:
+    (tmp_path / "uptime").write_text("86400.00 0.00\n")
+    with pytest.raises(BoardError) as caught:
+        rig.boot()
+    assert str(caught.value).startswith("the board has been up for 86400 s and was switched on ")
+    assert str(caught.value).endswith(" s ago, so its outlet does not switch it")

@@ -35,6 +35,13 @@ def test_anything_else_is_no_boot_id(said: bytes) -> None:
         reboot.boot_id(Link(said))
 
 
+def test_the_uptime_is_the_first_number() -> None:
+    assert reboot.uptime(Link(b"12.50 20.00\n")) == 12.5
+    for said in (b"", b"a lot", b"-1.00 2.00", b"\xff12.50 1.0"):
+        with pytest.raises(ProtocolError, match="its uptime is"):
+            reboot.uptime(Link(said))
+
+
 def test_a_reboot_goes_from_gentle_to_rough_without_waiting_for_it() -> None:
     link = Link()
     reboot.ask_for_reboot(link)
