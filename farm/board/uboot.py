@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -18,6 +18,15 @@ from farm.errors import BoardError, FarmError
 _OWN_FDT = "${fdtcontroladdr}"
 _LOADED_FDT = "${fdt_addr_r}"
 _QUICK_S = 30.0
+_PIECE = 128
+"""Characters of bootargs that are typed and read back in one line: U-Boot's shortest lines have 256
+(CONFIG_SYS_CBSIZE, CONFIG_SYS_PBSIZE), of which labgrid's driver wants some 70."""
+_LONGEST_BOOTARGS = 2047
+"""COMMAND_LINE_SIZE of arm64 less its end (arch/arm64/include/uapi/asm/setup.h, Linux 6.12)."""
+_SETTLE_S = 0.2
+_QUOTED = 80
+_BEEP = escape(b"\a")
+"""What U-Boot answers for each character beyond the end of its line (common/cli_readline.c)."""
 
 
 def _text(default: str) -> Any:
@@ -137,9 +146,23 @@ class UBootBoardStrategy(BoardStrategy):
         if not self.bootargs:
             return
         text = self.bootargs.replace("{place}", access.place_name(self.target))
-        self._command(f"setenv bootargs '{text}'", _QUICK_S)
-        held = self._command("printenv bootargs", _QUICK_S)
-        if held != [f"bootargs={text}"]:
+        if len(text) > _LONGEST_BOOTARGS:
+            raise BoardError(
+                f"{self.target.name}: the bootargs have {len(text)} characters, and the kernel "
+                f"takes {_LONGEST_BOOTARGS}",
+                next_step="shorten 'bootargs' in the board config",
+            )
+        if len(text) <= _PIECE:
+            self._set("bootargs", text)
+            return
+        self._command("setenv bootargs", _QUICK_S)
+        for start in range(0, len(text), _PIECE):
+            self._set("bootargs_piece", text[start : start + _PIECE])
+            self._command('setenv bootargs "${bootargs}${bootargs_piece}"', _QUICK_S)
+
+    def _set(self, name: str, text: str) -> None:
+        self._command(f"setenv {name} '{text}'", _QUICK_S)
+        if self._command(f"printenv {name}", _QUICK_S) != [f"{name}={text}"]:
             raise self._watch.failed(f"U-Boot did not take the bootargs {text!r} whole")
 
     def _boot(self, command: str) -> None:
@@ -155,30 +178,46 @@ class UBootBoardStrategy(BoardStrategy):
 
     def _command(self, command: str, timeout: float) -> list[str]:
         """Run a command in U-Boot and return the lines that it prints."""
-        with self._watching(f"U-Boot's {command!r} did not end within {timeout:g} s"):
-            said, _, code = self.uboot.run(command, timeout=timeout)
-        lines = [escape(str(line).encode()) for line in said]
+        mark = self.recording.mark()
+        said = repr(command if len(command) <= _QUOTED else f"{command[:_QUOTED]}…")
+
+        def look() -> None:
+            self._watch.check()
+            echo = [*self.recording.since(mark), *self.recording.tail(1)][0]
+            if _BEEP in echo:
+                raise self._watch.failed(
+                    f"U-Boot cut the line short that has {said}: it takes no longer ones "
+                    "(CONFIG_SYS_CBSIZE)"
+                )
+
+        with self._watching(f"U-Boot's {said} did not end within {timeout:g} s", look):
+            output, _, code = self.uboot.run(command, timeout=timeout)
+        lines = [escape(str(line).encode()) for line in output]
         if code != 0:
-            raise self._watch.failed(f"U-Boot's {command!r} failed", lines)
+            raise self._watch.failed(f"U-Boot's {said} failed", lines)
         return lines
 
     @contextmanager
-    def _watching(self, failure: str) -> Iterator[None]:
+    def _watching(self, failure: str, look: Callable[[], None] | None = None) -> Iterator[None]:
         """Have labgrid's waits end as soon as the boot has failed, and tell ``failure`` as ours.
+
+        ``look`` does what ``BootWatch.check`` does, and more.
 
         Raises:
             BootFailed: what was waited for did not come.
         """
-        self.console.watch = self._watch.check
+        check = look or self._watch.check
+        self.console.watch = check
         try:
             yield
         except FarmError:
             raise
         except TIMEOUT as error:
-            self._watch.check()
+            check()
             raise self._watch.failed(failure) from error
         except Exception as error:  # labgrid's drivers raise whatever they meet
-            self._watch.check()
+            self.recording.wait_quiet(_SETTLE_S, _QUICK_S)
+            check()
             raise self._watch.failed(f"{failure} ({type(error).__name__}: {error})") from error
         finally:
             self.console.watch = lambda: None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -196,6 +197,35 @@ def test_bootargs_of_ones_own_and_other_files(
     assert "tftpboot ${kernel_addr_r} my-kernel" in bench.console
     assert 'dyndbg="file dma-buf.c +p" quiet' in bench.console
     assert "booti ${kernel_addr_r} - ${fdtcontroladdr}" in bench.console
+
+
+def test_bootargs_longer_than_a_line(start: Start, board: tuple[BoardSpec, str]) -> None:
+    words = " ".join(f"word.{number}=$and%" for number in range(90))
+    bench = start(*board, ("hostname={place}", words))
+    bench.to("linux")
+    console, text = bench.strategy.console, f"console=ttyAMA0 ignore_loglevel {words}"
+    _, _, match, _ = console.expect(r"Kernel command line: (.*?)\r?\n", timeout=20)
+    assert len(match[1]) > 512 and text.encode().startswith(match[1])  # printk may cut it
+    if board[0].board_type != "scripted":
+        console.expect("farm: ready", timeout=120)
+        console.sendline("\nmd5sum < /proc/cmdline")
+        console.expect(hashlib.md5(f"{text}\n".encode()).hexdigest(), timeout=20)
+
+
+def test_bootargs_that_no_kernel_takes(start: Start, tmp_path: Path) -> None:
+    bench = start(*scripted(tmp_path, "u-boot.bin"), ("hostname={place}", "x" * 2020))
+    with pytest.raises(
+        BoardError, match="the bootargs have 2052 characters, and the kernel takes 2047"
+    ):
+        bench.to("linux")
+
+
+def test_a_line_that_uboot_cuts_short(start: Start, board: tuple[BoardSpec, str]) -> None:
+    long = ("          - dhcp\n", f"          - setenv long {'x' * 2000}\n          - dhcp\n")
+    said = start(*board, long).fails("linux")
+    assert said.startswith(
+        f"U-Boot cut the line short that has 'setenv long {'x' * 68}…': it takes"
+    )
 
 
 def test_a_boot_loader_that_boots_in_circles(start: Start, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A U-Boot that is a script: prompt, variables, TFTP and booti, as far as a strategy needs them.
 
+It takes and prints lines of 255 characters, as with a CONFIG_SYS_CBSIZE of 256, and beeps at more.
 Named ``looping`` it starts again and again before its prompt, named ``crashing`` it dies there.
 """
 
@@ -20,6 +21,7 @@ LINUX = (
 )
 MAGIC = b"ARM\x64"
 MAGIC_AT = 56
+LONGEST_LINE = 255
 
 
 class Reset(Exception):
@@ -68,22 +70,33 @@ class UBoot:
         self._key()
         while True:
             self._say(f"\r\n{PROMPT}")
-            line = ""
-            while (key := self._key()) != "\n":
-                self._say(key)
-                line += key
-            self._say("\r\n")
+            line = self._line()
+            while line.count("'") % 2:  # hush wants the closing quote
+                self._say("> ")
+                line += self._line()
             for command in filter(None, (part.strip() for part in line.split(";"))):
                 self._status = self._command(command)
 
+    def _line(self) -> str:
+        line = ""
+        while (key := self._key()) != "\n":
+            fits = len(line) < LONGEST_LINE
+            self._say(key if fits else "\a")
+            line += key if fits else ""
+        self._say("\r\n")
+        return line
+
     def _command(self, text: str) -> int:
-        match shlex.split(text.replace("$?", str(self._status))):
+        text = text.replace("$?", str(self._status))
+        for name in ("bootargs", "bootargs_piece"):
+            text = text.replace(f"${{{name}}}", self._variables.get(name, ""))
+        match shlex.split(text):
             case ["echo", *words]:
                 self._say(" ".join(words) + "\r\n")
             case ["setenv", name, *words]:
                 self._variables[name] = " ".join(words)
             case ["printenv", name]:
-                self._say(f"{name}={self._variables[name]}\r\n")
+                self._say(f"{name}={self._variables[name]}"[:LONGEST_LINE] + "\r\n")
             case ["dhcp"]:
                 self._say("DHCP client bound to address 10.0.2.15 (1 ms)\r\n")
             case ["tftpboot", _, name]:
