@@ -83,8 +83,9 @@ UNSYNCED = (
     "CPU's caches where the device does not snoop: a program that leaves it out reads old data"
 )
 BOUNCE_UNSYNCED = (
-    "udmabuf maps with DMA_ATTR_SKIP_CPU_SYNC and copies nothing to or from the bounce buffer of "
-    "an importer (drivers/dma-buf/udmabuf.c)"
+    "SYNC is the exporter's to answer, and none but the heaps syncs its importers' maps: udmabuf's "
+    "begin_cpu_access() is for its own device, GEM objects and vb2-vmalloc have none, so what was "
+    "bounced is never copied (drivers/dma-buf/udmabuf.c, drivers/gpu/drm/drm_prime.c)"
 )
 
 

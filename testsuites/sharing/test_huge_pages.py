@@ -30,6 +30,8 @@ def test_huge_pages_carry_the_content_or_are_refused(
     board, exporter, importer, expect, matrix_cell, request
 ):
     """A device that needs contiguous memory takes them; who writes with the CPU may err."""
+    if "bounces" in board.type.features and importer.kind == "refdev":
+        pytest.skip("whether a huge page is bounced depends on where the allocator found it")
     if maps_heads(board) and importer.kind == "v4l2":
         request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=VMAP_OF_HEADS))
     huge = of_huge_pages(exporter)

@@ -18,7 +18,8 @@ def test_device_reads_what_its_exporter_left(board, exporter, importer, how, exp
     """Its DMA finds the content of an exporter that was killed, and detaching frees the buffer."""
     if "debugfs" not in board.type.features | board.profile.features:
         pytest.skip(f"{board.type.name} declares no debugfs, so what is left cannot be seen")
-    if "bounces" in board.type.features and not importer.iommu:
-        pytest.skip("a map that lasts has the content of when it was made, before it was written")
+    beyond = "bounces" in board.type.features and not importer.iommu
+    if beyond and exporter.driver != "cma_heap":
+        pytest.skip(f"{exporter.id} is bounced, or refused for its long runs: see test_sharing.py")
     expect.sharing(exporter, importer)
     board.run("exporter_gone", exporter=exporter, importer=importer, how=how)
