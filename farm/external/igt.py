@@ -1,0 +1,215 @@
+"""Output of IGT GPU tools: one test program's own, and the ``results.json`` of ``igt_runner``.
+
+A test with subtests gives a case for each, and for dynamic subtests ``subtest@dynamic``; a test
+without any is one case of its own name, as in IGT's ``igt@test``. Exit statuses: lib/igt_core.h.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from farm.external.results import MAX_CASES, Case, Output, Status, clean, named
+
+MAX_JSON = 32 << 20
+"""Largest ``results.json`` that is read, in bytes."""
+
+
+class Exit(IntEnum):
+    """What a test program's exit status means."""
+
+    SUCCESS = 0
+    SKIP = 77
+    INVALID = 79
+    FAILURE = 98
+    ABORT = 112
+
+
+_STATUS = {
+    "SUCCESS": Status.PASS,
+    "SKIP": Status.SKIP,
+    "FAIL": Status.FAIL,
+    "CRASH": Status.CRASH,
+    "TIMEOUT": Status.TIMEOUT,
+}
+_HEADER = re.compile(r"IGT-Version: .+")
+_START = re.compile(r"Starting (dynamic )?subtest: (\S{1,200})")
+_END = re.compile(r"(Dynamic subtest|Subtest) (\S{1,200}): ([A-Z]{4,8}) \((\d{1,9}\.\d{1,9})s\)")
+_WHOLE = re.compile(r"([A-Z]{4,8}) \((\d{1,9}\.\d{1,9})s\)")
+_WHY = re.compile(
+    r".*?(Test requirement not met in .*|Test requirement: .*|Failed assertion: .*|"
+    r"Test assertion failure .*|Received signal SIG\w+.*|last errno: .*|Last errno: .*)"
+)
+_MAX_TOLD = 3
+
+
+@dataclass(slots=True)
+class _Reading:
+    test: str
+    begun: bool = False
+    subtest: str = ""
+    dynamic: str = ""
+    cases: list[Case] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    whole: Case | None = None
+    problem: str = ""
+
+    def take(self, line: str) -> None:
+        if _HEADER.fullmatch(line):
+            self.begun = True
+        elif match := _START.fullmatch(line):
+            self._start(match[2], dynamic=match[1] is not None)
+        elif match := _END.fullmatch(line):
+            self._end(*match.groups())
+        elif match := _WHOLE.fullmatch(line):
+            self.whole = self._case(self.test, match[1], match[2])
+        elif (match := _WHY.fullmatch(line)) and len(self.told) < _MAX_TOLD:
+            self.told.append(clean(match[1], 160))
+
+    def _start(self, name: str, *, dynamic: bool) -> None:
+        if dynamic:
+            self.dynamic = name
+        else:
+            if self.subtest:
+                self._wrong(f"subtest {name} starts before {self.subtest} has ended")
+            self.subtest = name
+
+    def _end(self, kind: str, name: str, word: str, seconds: str) -> None:
+        if kind == "Dynamic subtest":
+            name, self.dynamic = f"{self.subtest}@{name}", ""
+        elif self.subtest and name != self.subtest:
+            self._wrong(f"subtest {name} ends, {self.subtest} had started")
+        else:
+            self.subtest = self.dynamic = ""
+        if len(self.cases) < MAX_CASES:
+            self.cases.append(self._case(name, word, seconds))
+        else:
+            self._wrong(f"more than {MAX_CASES} subtests")
+
+    def _wrong(self, problem: str) -> None:
+        self.problem = self.problem or problem
+
+    def _case(self, name: str, word: str, seconds: str) -> Case:
+        status = _STATUS.get(word)
+        if status is None:
+            self._wrong(f"{name} has the unknown result {word!r}")
+            status = Status.FAIL
+        why = "; ".join(self.told) if status is not Status.PASS else ""
+        self.told = []
+        return Case(name, status, why, float(seconds))
+
+
+def parse(test: str, text: str, status: int, errors: str = "") -> Output:
+    """Return what the program ``test`` said on its output and error streams.
+
+    ``errors`` is what it wrote to stderr: the reasons of failures that stdout does not tell.
+    """
+    reading = _Reading(test)
+    for line in text.splitlines():
+        reading.take(line.strip())
+    cases = reading.cases or ([reading.whole] if reading.whole else [])
+    open_one = "@".join(filter(None, (reading.subtest, reading.dynamic)))
+    if open_one and status not in (Exit.INVALID,):
+        why = "; ".join(reading.told) or f"it started and never ended; exit status {status}"
+        cases.append(Case(open_one, Status.CRASH, why))
+    return Output(named(cases), problem=_problem(reading, cases, status, errors))
+
+
+def _problem(reading: _Reading, cases: list[Case], status: int, errors: str) -> str:
+    last = clean(errors.strip().rpartition("\n")[2], 160)
+    if status == Exit.INVALID:
+        return f"it rejects how it was called: {last or 'no word why'}"
+    if not reading.begun:
+        return f"it printed no 'IGT-Version:'{f': {last}' if last else ''}"
+    if reading.problem:
+        return reading.problem
+    if not cases:
+        return "it told of no result"
+    failed = any(case.status.is_failure for case in cases)
+    if failed == (status in (Exit.SUCCESS, Exit.SKIP)):
+        word = "a failure" if failed else "no failure"
+        return f"its results tell of {word}, its exit status is {status}"
+    return ""
+
+
+# --- igt_runner -----------------------------------------------------------------------------------
+
+_RUNNER = {
+    "pass": Status.PASS,
+    "warn": Status.PASS,
+    "dmesg-warn": Status.FAIL,
+    "dmesg-fail": Status.FAIL,
+    "fail": Status.FAIL,
+    "abort": Status.CRASH,
+    "crash": Status.CRASH,
+    "incomplete": Status.CRASH,
+    "timeout": Status.TIMEOUT,
+    "skip": Status.SKIP,
+    "notrun": Status.MISSING,
+}
+"""igt_runner's words (runner/resultgen.c) and ours."""
+
+
+class _Time(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    start: float = 0.0
+    end: float = 0.0
+
+
+class _Test(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    result: str
+    err: str = ""
+    out: str = ""
+    dmesg: str = ""
+    time: _Time = _Time()
+
+
+class _Results(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str = Field(alias="__type__", pattern="^TestrunResult$")
+    tests: Annotated[dict[str, _Test], Field(max_length=MAX_CASES)]
+    totals: dict[str, dict[str, int]] = {}
+
+
+def parse_results(text: str) -> Output:
+    """Return what the ``results.json`` of one run of ``igt_runner`` holds.
+
+    A case is named as there, less the ``igt@`` before it: ``prime_vgem@basic-read``.
+    """
+    if len(text) > MAX_JSON:
+        return Output((), problem=f"results.json has more than {MAX_JSON} characters")
+    try:
+        results = _Results.model_validate_json(text)
+    except (ValidationError, ValueError, RecursionError) as error:
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        return Output((), problem=f"results.json is none of igt_runner's: {clean(told, 160)}")
+    unknown = sorted({test.result for test in results.tests.values()} - set(_RUNNER))
+    if unknown:
+        return Output((), problem=f"results.json has the unknown result {clean(unknown[0], 40)!r}")
+    cases = [_run_case(name, test) for name, test in results.tests.items()]
+    problem = "" if cases else "results.json holds no test"
+    counts = Counter(test.result for test in results.tests.values())
+    totals = {word: count for word, count in results.totals.get("", {}).items() if count}
+    if totals and totals != counts:
+        problem = f"results.json's totals are {json.dumps(totals)}, its results {dict(counts)}"
+    return Output(named(cases), problem=problem)
+
+
+def _run_case(name: str, test: _Test) -> Case:
+    why = ""
+    if test.result != "pass":
+        source = test.dmesg if test.result.startswith("dmesg") else f"{test.out}\n{test.err}"
+        found = [match[1] for line in source.splitlines() if (match := _WHY.fullmatch(line))]
+        why = "; ".join([test.result, *(clean(one, 160) for one in found[:_MAX_TOLD])])
+    duration = max(0.0, test.time.end - test.time.start)
+    return Case(name.removeprefix("igt@"), _RUNNER[test.result], why, duration)
