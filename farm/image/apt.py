@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ Progress = Callable[[str], None]
 KERNEL_IMAGE = re.compile(r"linux-image-(\d[a-z0-9.+~-]*)-arm64")
 """Names of Debian's kernel packages for arm64, and the version that the name tells."""
 
+_INSTALLED = re.compile(r"^Inst ([a-z0-9][a-z0-9+.-]*)", re.M)
 _KERNEL_SOURCE = re.compile(r"\blinux-source-\d+\.\d+\b")
 _KERNEL_PART = re.compile(r"linux-(image|binary|modules|base)-[a-z0-9.+~-]+$")
 _ACQUIRE = re.compile(
@@ -132,6 +133,15 @@ class AptRoot:
                 f"package {name!r} is not in Debian suite {self._suite!r}",
                 next_step="correct 'packages' or 'kernel' in the image profile",
             ) from error
+
+    def with_dependencies(self, names: Sequence[str]) -> list[Package]:
+        """Return packages with all that they depend on, as apt would install them from nothing.
+
+        Raises:
+            ImageError: apt finds no way to install them.
+        """
+        plan = self._run("apt-get", "-s", "--no-install-recommends", "install", *names)
+        return [self.lookup(name) for name in _INSTALLED.findall(plan)]
 
     def kernel_versions(self) -> list[str]:
         """Return the versions of Debian's arm64 kernel that the suite has, as names tell them."""
