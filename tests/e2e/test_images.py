@@ -154,7 +154,7 @@ def test_a_second_build_finds_the_first(own_farm: Farm) -> None:
 @pytest.mark.timeout(5400)
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("refuses", "No such device"), ("oopses", "Unable to handle kernel"), ("hangs", "no SSH")],
+    [("refuses", "No such device"), ("oopses", "Unable to handle kernel"), ("hangs", "stall")],
 )
 def test_a_driver_whose_init_fails_is_the_finding(
     own_farm: Farm, tmp_path: Path, name: str, said: str
