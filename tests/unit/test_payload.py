@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -234,6 +235,36 @@ def test_a_wrong_parameter_is_an_error(payload: Payload, argument: str, reason: 
 
     assert block.outcome == "error"
     assert block.reason.startswith(reason)
+
+
+MAPPED = (
+    "   payload-123   [001] .....    15.57: dma_map_sg: 0000:00:02.0 dir=BIDIRECTIONAL "
+    "nents=3/3 ents=2/2 dma_addrs={0xfff00000,0xfff10000} sizes={0x10000,0x1000} "
+    "phys_addrs={0x4a000000,0x49000000,0x48000000} attrs=SKIP_CPU_SYNC"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (MAPPED, ["[0000:00:02.0]", "3 2 2", "0xfff00000 69632 65536", "yes"]),
+        (
+            MAPPED.replace("nents=3/3 ents=2/2", "nents=128/256 ents=128/200 [TRUNCATED]"),
+            ["[0000:00:02.0]", "256 200 2", "0xfff00000 69632 65536", "yes"],
+        ),
+        (  # before the event told how many there are
+            MAPPED.replace("nents=3/3 ents=2/2 ", "").replace("0xfff10000", "0xfff20000"),
+            ["[0000:00:02.0]", "3 2 2", "0xfff00000 69632 65536", "no"],
+        ),
+        ("cut off: dma_map_sg: x dma_addrs={0x", ["[x]", "0 0 0", "0 0 0", "yes"]),
+        ("dma_addrs={0x1,0x2} sizes={0x1", ["[]", "0 1 1", "0x1 1 1", "yes"]),
+        ("# tracer: nop", ["[]", "0 0 0", "0 0 0", "yes"]),
+    ],
+)
+def test_a_line_of_the_trace_is_read(payload: Payload, line: str, told: list[str]) -> None:
+    done = run(payload, "self_trace", f"line={quote(line)}")
+
+    assert list(parse_block(done.stdout, "self_trace", "manual").info.values()) == told
 
 
 def test_samples_are_numbered_in_their_order(payload: Payload) -> None:

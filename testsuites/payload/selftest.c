@@ -2,6 +2,7 @@
 /* Cases that test the harness itself: each ends in a way of its own. */
 #include "farm.h"
 #include "stress.h"
+#include "trace.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -197,6 +198,17 @@ CASE(self_stress, "Stresses nothing, and fails where a worker decides for the tr
 		stress_threads(workers, stress_main, &trap);
 	else
 		stress_processes(workers, stress_main, &trap);
+}
+
+CASE(self_trace, "Tells what one line of dma:dma_map_sg says", .params = "line=")
+{
+	struct dma_map map = dma_map_parse(param_str("line"));
+
+	info("device", "[%s]", map.device);
+	info("counts", "%u %u %u", map.entries, map.segments, map.listed);
+	info("range", "%#llx %llu %llu", (unsigned long long)map.address,
+	     (unsigned long long)map.bytes, (unsigned long long)map.largest);
+	info("contiguous", "%s", map.contiguous ? "yes" : "no");
 }
 
 CASE(self_window, "Opens a window inside a window")

@@ -61,32 +61,33 @@ static const char *after(const char *line, const char *word)
 	return found ? found + strlen(word) : "";
 }
 
-static void parse(const char *line, struct dma_map *map)
+struct dma_map dma_map_parse(const char *line)
 {
 	const char *device = after(line, "dma_map_sg: ");
 	const char *addresses = after(line, "dma_addrs="), *sizes = after(line, "sizes=");
 	const char *pages = after(line, "phys_addrs=");
+	struct dma_map map = { .contiguous = true };
 	uint64_t address, size, expected = 0;
 
-	*map = (struct dma_map){ .contiguous = true };
-	snprintf(map->device, sizeof(map->device), "%.*s", (int)strcspn(device, " "), device);
+	snprintf(map.device, sizeof(map.device), "%.*s", (int)strcspn(device, " "), device);
 	while (next_number(&addresses, &address) && next_number(&sizes, &size)) {
-		if (!map->listed)
-			map->address = address;
+		if (!map.listed)
+			map.address = address;
 		else if (address != expected)
-			map->contiguous = false;
+			map.contiguous = false;
 		expected = address + size;
-		map->bytes += size;
-		if (size > map->largest)
-			map->largest = size;
-		map->listed++;
+		map.bytes += size;
+		if (size > map.largest)
+			map.largest = size;
+		map.listed++;
 	}
 	/* An older event does not tell how many there are, and lists all of them. */
-	if (sscanf(after(line, " nents="), "%*u/%u ents=%*u/%u", &map->entries, &map->segments) != 2) {
-		map->segments = map->listed;
-		for (map->entries = 0; next_number(&pages, &address);)
-			map->entries++;
+	if (sscanf(after(line, " nents="), "%*u/%u ents=%*u/%u", &map.entries, &map.segments) != 2) {
+		map.segments = map.listed;
+		for (map.entries = 0; next_number(&pages, &address);)
+			map.entries++;
 	}
+	return map;
 }
 
 size_t dma_trace_end(struct dma_map *maps, size_t room)
@@ -101,7 +102,7 @@ size_t dma_trace_end(struct dma_map *maps, size_t room)
 		if (!strstr(line, " dma_map_sg: "))
 			continue;
 		if (count < room)
-			parse(line, &maps[count]);
+			maps[count] = dma_map_parse(line);
 		count++;
 	}
 	if (trace)

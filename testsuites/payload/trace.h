@@ -19,6 +19,9 @@ struct dma_map {
 	bool contiguous;	/* each that is listed begins where the one before ends */
 };
 
+/* What a line of the event's text says; whatever else a line is gives a map of nothing. */
+struct dma_map dma_map_parse(const char *line);
+
 /*
  * Records this process's maps in a trace instance of its own, so that nobody else's tracing is in
  * the way. Between begin and end nothing may end the case. -ENOENT: the kernel has no such event.
