@@ -59,6 +59,15 @@ class Limits:
     case_s: float
     reboots: int
 
+    def slowed(self, factor: float) -> Limits:
+        """Return the limits of a kernel that takes ``factor`` times as long."""
+        return replace(
+            self,
+            boot_s=self.boot_s * factor,
+            command_s=self.command_s * factor,
+            case_s=self.case_s * factor,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SshAccess:
@@ -169,6 +178,10 @@ class BoardType:
     untested: str = ""
     claims: tuple[Claim, ...] = ()
     health: HealthRule = HealthRule()
+
+    def booting(self, profile: ImageProfile) -> BoardType:
+        """Return the type with time limits for the kernel of an image profile."""
+        return replace(self, limits=self.limits.slowed(profile.slowness))
 
     @property
     def exact(self) -> bool:

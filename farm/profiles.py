@@ -55,8 +55,9 @@ class ImageProfile:
     the package ``kernel``, or one built from ``source``. ``modules`` are loaded in order,
     ``extra_modules`` lie in the image for who wants to load them; ``module_sources`` are folders of
     kernel modules that are built with the kernel. ``hardware`` says by device id what this kernel's
-    driver of a board's device does otherwise than the board type declares. Where ``installed``, the
-    board has a system of its own, and only ``features`` and ``devices`` say anything about it.
+    driver of a board's device does otherwise than the board type declares, ``slowness`` how many
+    times as long as the board type's time limits it may take. Where ``installed``, the board has a
+    system of its own, and only ``features`` and ``devices`` say anything about it.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ImageProfile:
     module_sources: tuple[Path, ...] = ()
     hardware: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     installed: bool = False
+    slowness: float = 1.0
 
 
 class _SourceFile(BaseModel, extra="forbid", frozen=True):
@@ -104,6 +106,7 @@ class _ImageFile(BaseModel, extra="forbid", frozen=True):
     features: list[str] = []
     devices: list[DeviceFile] = []
     hardware: dict[str, _AmendmentFile] = {}
+    slowness: float = Field(default=1.0, ge=1.0, le=100.0)
 
 
 class _InstalledFile(BaseModel, extra="forbid", frozen=True):
@@ -226,6 +229,7 @@ def _load(path: Path) -> ImageProfile:
             name: amendment.model_dump(exclude_none=True)
             for name, amendment in content.hardware.items()
         },
+        slowness=content.slowness,
     )
 
 

@@ -12,7 +12,7 @@ from farm import image, inventory
 from farm.board.knownhosts import pinned_key
 from farm.board.ssh import SshAddress
 from farm.errors import BoardError
-from farm.inventory import BoardType
+from farm.inventory import BoardType, Limits
 
 
 def board_type(target: Any) -> BoardType:
@@ -25,6 +25,19 @@ def board_type(target: Any) -> BoardType:
     if target.env is None:
         raise BoardError(f"{target.name}: a board needs a config file, this target has none")
     return inventory.load_board_type(Path(target.env.config.filename))
+
+
+def limits(target: Any) -> Limits:
+    """Return the time limits that hold for the board with the image that its place boots.
+
+    Raises:
+        ConfigError: the config file, or the image profile's, is wrong.
+        UsageError: there is no such image profile.
+        BoardError: the target comes from no file.
+    """
+    kind = board_type(target)
+    profile = inventory.load_image_profile(tags(target).get("image") or kind.image)
+    return kind.booting(profile).limits
 
 
 def console_patterns(target: Any) -> tuple[tuple[str, str], ...]:

@@ -73,7 +73,7 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
         """Bring the board into a state.
 
         Raises:
-            BootError: it did not become ready within the board config's ``limits.boot_s``.
+            BootError: it did not become ready within ``limits.boot_s``.
             StrategyError: there is no way to that state.
         """
         wanted = Status[status] if isinstance(status, str) else status
@@ -173,7 +173,7 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
     def _ready(self) -> None:
         host, port = self.ssh.endpoint()
         self.status = Status.unknown
-        limit = access.board_type(self.target).limits.boot_s
+        limit = access.limits(self.target).boot_s
 
         def answers(timeout: float) -> bool:
             if not ssh_answers(host, port, timeout):

@@ -125,7 +125,7 @@ def read(config: pytest.Config, path: Path) -> Settings:
         named = option("farm_out")
         out = Path(named) if named else journal.parent if journal else Path("farm-results") / stamp
         return Settings(
-            board_type=board_type,
+            board_type=board_type.booting(profile),
             profile=profile,
             devices=devices,
             out=out.absolute(),

@@ -50,7 +50,8 @@ def test_a_profile_takes_over_what_it_does_not_say(folder: Path) -> None:
     assert built.source is not None
     assert [path.name for path in built.source.config] == ["a.config"]
     (folder / "debug.yaml").write_text("like: built\ndescription: more\n")
-    assert profiles.load_image_profile("debug").source == built.source
+    debug = profiles.load_image_profile("debug")
+    assert (debug.source, debug.slowness) == (built.source, 1.0)
     (folder / "stock.yaml").write_text("like: built\ndescription: x\nkernel: linux-image-arm64\n")
     stock = profiles.load_image_profile("stock")
     assert stock.source is None and stock.kernel == "linux-image-arm64"
@@ -121,3 +122,17 @@ def test_one_board_of_each_default_type_is_brought_up_unasked() -> None:
     from farm.lab import virtual
 
     assert virtual.default_types(inventory.load_board_types()) == ["virt-noiommu", "virt-smmuv3"]
+
+
+def test_a_slow_kernel_has_longer_time_limits(folder: Path) -> None:
+    (folder / "slow.yaml").write_text("like: base\ndescription: x\nslowness: 4\n")
+    profile = profiles.load_image_profile("slow")
+    config = Path(__file__).parents[2] / "board-configs" / "virt-smmuv3.yaml"
+    board_type = inventory.load_board_type(config)
+    usual, slow = board_type.limits, board_type.booting(profile).limits
+    assert (slow.boot_s, slow.case_s, slow.command_s) == (
+        4 * usual.boot_s,
+        4 * usual.case_s,
+        4 * usual.command_s,
+    )
+    assert slow.reboots == usual.reboots
