@@ -2,11 +2,9 @@
 #include "farm.h"
 
 #include <fcntl.h>
-#include <linux/udmabuf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define PARAMETERS "/sys/module/udmabuf/parameters/"
@@ -43,30 +41,22 @@ static void size_is(int memory, size_t size, int err, const char *what)
 	      errname(fd < 0 ? fd : 0), errname(err));
 }
 
-/* `entries` of the same page each: nothing forbids it, and the buffer is as long as they are. */
 static void entries_are(int memory, size_t entries, int err, const char *what)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + entries * sizeof(list->list[0]));
-	int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd;
+	uint64_t *offsets = calloc(entries, sizeof(*offsets));
+	int fd;
 
-	check(device >= 0, "/dev/udmabuf: %s", errname(errno));
-	if (!list)
+	if (!offsets)
 		broken("no memory for %zu entries", entries);
-	list->flags = UDMABUF_FLAGS_CLOEXEC;
-	list->count = (uint32_t)entries;
-	for (size_t i = 0; i < entries; i++) {
-		list->list[i].memfd = (uint32_t)memory;
-		list->list[i].offset = i * page;
-		list->list[i].size = page;
-	}
-	fd = ioctl(device, UDMABUF_CREATE_LIST, list);
-	err = fd < 0 ? errno == err ? 0 : errno : err ? -1 : 0;
+	for (size_t i = 0; i < entries; i++)
+		offsets[i] = i * page;
+	fd = udmabuf_from_list_raw(memory, offsets, entries, page);
 	if (fd >= 0)
 		close(fd);
-	check(!err, "%s, %zu entries: %s", what, entries, err < 0 ? "taken" : errname(err));
-	close(device);
-	free(list);
+	check((fd < 0 ? -fd : 0) == err, "%s, %zu entries: %s, expected %s", what, entries,
+	      errname(fd < 0 ? fd : 0), errname(err));
+	free(offsets);
 }
 
 CASE(udmabuf_limits, "udmabuf takes what its limits allow, and refuses a page more",

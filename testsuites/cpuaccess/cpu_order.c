@@ -2,10 +2,6 @@
 #include "farm.h"
 
 #include <fcntl.h>
-#include <linux/memfd.h>
-#include <linux/udmabuf.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,24 +10,11 @@
 /* A udmabuf of the memfd's parts of `run` bytes, the last one first. */
 static int backwards(int memory, size_t run)
 {
-	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + COUNT * sizeof(list->list[0]));
-	int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd;
+	uint64_t offsets[COUNT];
 
-	check(device >= 0, "/dev/udmabuf: %s", errname(errno));
-	if (!list)
-		broken("no memory for a list of %u entries", COUNT);
-	list->flags = UDMABUF_FLAGS_CLOEXEC;
-	list->count = COUNT;
-	for (unsigned int i = 0; i < COUNT; i++) {
-		list->list[i].memfd = (uint32_t)memory;
-		list->list[i].offset = (COUNT - 1 - i) * run;
-		list->list[i].size = run;
-	}
-	fd = ioctl(device, UDMABUF_CREATE_LIST, list);
-	check(fd >= 0, "UDMABUF_CREATE_LIST of %u entries: %s", COUNT, errname(errno));
-	close(device);
-	free(list);
-	return fd;
+	for (unsigned int i = 0; i < COUNT; i++)
+		offsets[i] = (COUNT - 1 - i) * run;
+	return udmabuf_from_list(memory, offsets, COUNT, run);
 }
 
 CASE(cpu_order, "A program maps a buffer of pieces in their order, as one contiguous range",

@@ -241,6 +241,15 @@ int sync_file_status(int sync_file)
 	return command(sync_file, SYNC_IOC_FILE_INFO, &data) < 0 ? INT_MIN : data.status;
 }
 
+void sync_file_is(int sync_file, int status, const char *what)
+{
+	int seen = sync_file_status(sync_file);
+
+	if (seen != status)
+		fail("%s: status %d, expected %d (%s)", what, seen, status,
+		     status > 0 ? "signalled" : status ? errname(status) : "pending");
+}
+
 /* --- identity and accounting ----------------------------------------------------------------------- */
 
 bool same_file(int fd, int other)

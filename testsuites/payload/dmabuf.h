@@ -22,6 +22,10 @@ int udmabuf_from_memfd_raw(int memfd, uint64_t offset, uint64_t size);
 int udmabuf_from_memfd(int memfd, uint64_t offset, uint64_t size);
 void udmabuf_from_memfd_errno(int memfd, uint64_t offset, uint64_t size, int err);
 
+/* udmabuf of `count` parts of a memfd, each of `size` bytes, in the order of their offsets. */
+int udmabuf_from_list_raw(int memfd, const uint64_t *offsets, size_t count, size_t size);
+int udmabuf_from_list(int memfd, const uint64_t *offsets, size_t count, size_t size);
+
 /* udmabuf over a memfd of its own, its pages as the allocator gave them. Returns the dma-buf. */
 int udmabuf_create_raw(size_t size);
 int udmabuf_create(size_t size);
@@ -91,6 +95,7 @@ void sync_file_import(int fd, uint32_t flags, int sync_file);
 void sync_file_import_errno(int fd, uint32_t flags, int sync_file, int err);
 /* SYNC_IOC_FILE_INFO: 1 signalled, 0 pending, a fence's own -errno; INT_MIN if the ioctl failed. */
 int sync_file_status(int sync_file);
+void sync_file_is(int sync_file, int status, const char *what);	/* fails unless it has this */
 
 /* Whether two descriptors are one open file (kcmp KCMP_FILE). */
 bool same_file(int fd, int other);
@@ -110,6 +115,7 @@ struct bufinfo bufinfo(void);	/* only for boards that declare the feature debugf
 #define memfd_huge(...) FARM_AT(memfd_huge(__VA_ARGS__))
 #define udmabuf_from_memfd(...) FARM_AT(udmabuf_from_memfd(__VA_ARGS__))
 #define udmabuf_from_memfd_errno(...) FARM_AT(udmabuf_from_memfd_errno(__VA_ARGS__))
+#define udmabuf_from_list(...) FARM_AT(udmabuf_from_list(__VA_ARGS__))
 #define udmabuf_create(...) FARM_AT(udmabuf_create(__VA_ARGS__))
 #define udmabuf_create_errno(...) FARM_AT(udmabuf_create_errno(__VA_ARGS__))
 #define udmabuf_scattered(...) FARM_AT(udmabuf_scattered(__VA_ARGS__))
@@ -132,6 +138,7 @@ struct bufinfo bufinfo(void);	/* only for boards that declare the feature debugf
 #define sync_file_export_errno(...) FARM_AT(sync_file_export_errno(__VA_ARGS__))
 #define sync_file_import(...) FARM_AT(sync_file_import(__VA_ARGS__))
 #define sync_file_import_errno(...) FARM_AT(sync_file_import_errno(__VA_ARGS__))
+#define sync_file_is(...) FARM_AT(sync_file_is(__VA_ARGS__))
 #define same_file(...) FARM_AT(same_file(__VA_ARGS__))
 #define file_inode(...) FARM_AT(file_inode(__VA_ARGS__))
 #endif

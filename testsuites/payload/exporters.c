@@ -114,15 +114,52 @@ void udmabuf_from_memfd_errno(int memfd, uint64_t offset, uint64_t size, int err
 	must_refuse(udmabuf_from_memfd_raw(memfd, offset, size), err, "UDMABUF_CREATE");
 }
 
-int udmabuf_create_raw(size_t size)
+int udmabuf_from_list_raw(int memfd, const uint64_t *offsets, size_t count, size_t size)
 {
-	int memory = memfd_raw(size, F_SEAL_SHRINK), fd;
+	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + count * sizeof(list->list[0]));
+	int device = udmabuf_device(), ret = device;
+
+	if (!list)
+		ret = -ENOMEM;
+	if (ret >= 0) {
+		list->flags = UDMABUF_FLAGS_CLOEXEC;
+		list->count = (uint32_t)count;
+		for (size_t i = 0; i < count; i++) {
+			list->list[i].memfd = (uint32_t)memfd;
+			list->list[i].offset = offsets[i];
+			list->list[i].size = size;
+		}
+		ret = command(device, UDMABUF_CREATE_LIST, list);
+	}
+	if (device >= 0)
+		close(device);
+	free(list);
+	return ret;
+}
+
+int udmabuf_from_list(int memfd, const uint64_t *offsets, size_t count, size_t size)
+{
+	int fd = udmabuf_from_list_raw(memfd, offsets, count, size);
+
+	must(fd, "UDMABUF_CREATE_LIST");
+	return fd;
+}
+
+/* Over a whole memfd that nobody needs any more, or the error that it was made with. */
+static int udmabuf_over(int memory, size_t size)
+{
+	int fd;
 
 	if (memory < 0)
 		return memory;
 	fd = udmabuf_from_memfd_raw(memory, 0, size);
 	close(memory);
 	return fd;
+}
+
+int udmabuf_create_raw(size_t size)
+{
+	return udmabuf_over(memfd_raw(size, F_SEAL_SHRINK), size);
 }
 
 int udmabuf_create(size_t size)
@@ -141,7 +178,7 @@ void udmabuf_create_errno(size_t size, int err)
 /* A part of a memfd that is physically contiguous. */
 struct run {
 	uint64_t frame;		/* of its first page */
-	uint64_t index;		/* its place in the memfd */
+	uint64_t offset;	/* in the memfd */
 };
 
 static int by_frame_descending(const void *a, const void *b)
@@ -166,7 +203,7 @@ static int find_frames(int memory, size_t length, struct run *runs, size_t count
 			    (ssize_t)bytes)
 		err = -EIO;
 	for (size_t i = 0; !err && i < count; i++) {
-		runs[i].index = i;
+		runs[i].offset = i * run;
 		runs[i].frame = entries[i * step] & ((1ull << 55) - 1);
 		if (!runs[i].frame)
 			err = -EPERM;
@@ -179,35 +216,12 @@ static int find_frames(int memory, size_t length, struct run *runs, size_t count
 	return err;
 }
 
-/* UDMABUF_CREATE_LIST with one entry a run, in the order of `runs`. */
-static int create_from_runs(int memory, const struct run *runs, size_t count, size_t run)
-{
-	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + count * sizeof(list->list[0]));
-	int device = udmabuf_device(), ret = device;
-
-	if (!list)
-		ret = -ENOMEM;
-	if (ret >= 0) {
-		list->flags = UDMABUF_FLAGS_CLOEXEC;
-		list->count = (uint32_t)count;
-		for (size_t i = 0; i < count; i++) {
-			list->list[i].memfd = (uint32_t)memory;
-			list->list[i].offset = runs[i].index * run;
-			list->list[i].size = run;
-		}
-		ret = command(device, UDMABUF_CREATE_LIST, list);
-	}
-	if (device >= 0)
-		close(device);
-	free(list);
-	return ret;
-}
-
 int udmabuf_runs_raw(size_t size, size_t run)
 {
 	size_t count = run ? size / run : 0;
 	bool huge = run > PAGE_BYTES;
 	size_t length = huge ? (size + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES : size;
+	uint64_t *offsets;
 	struct run *runs;
 	int memory, pin, ret;
 
@@ -219,11 +233,17 @@ int udmabuf_runs_raw(size_t size, size_t run)
 	/* Pinning moves pages out of CMA (memfd_pin_folios), so they are pinned before they are sorted. */
 	pin = udmabuf_from_memfd_raw(memory, 0, size);
 	runs = calloc(count, sizeof(*runs));
-	ret = pin < 0 ? pin : runs ? find_frames(memory, length, runs, count, run) : -ENOMEM;
+	offsets = calloc(count, sizeof(*offsets));
+	ret = pin;
+	if (ret >= 0)
+		ret = runs && offsets ? find_frames(memory, length, runs, count, run) : -ENOMEM;
 	if (!ret) {
 		qsort(runs, count, sizeof(*runs), by_frame_descending);
-		ret = create_from_runs(memory, runs, count, run);
+		for (size_t i = 0; i < count; i++)
+			offsets[i] = runs[i].offset;
+		ret = udmabuf_from_list_raw(memory, offsets, count, run);
 	}
+	free(offsets);
 	free(runs);
 	if (pin >= 0)
 		close(pin);
@@ -254,13 +274,7 @@ int udmabuf_scattered(size_t size)
 
 int udmabuf_huge_raw(size_t size)
 {
-	int memory = memfd_huge_raw(size, F_SEAL_SHRINK), fd;
-
-	if (memory < 0)
-		return memory;
-	fd = udmabuf_from_memfd_raw(memory, 0, size);
-	close(memory);
-	return fd;
+	return udmabuf_over(memfd_huge_raw(size, F_SEAL_SHRINK), size);
 }
 
 int udmabuf_huge(size_t size)

@@ -7,14 +7,6 @@
 
 #define WAKE_MS 5000
 
-static void status_is(int sync_file, int expected, const char *what)
-{
-	int status = sync_file_status(sync_file);
-
-	check(status == expected, "%s: status %d, expected %d (%s)", what, status, expected,
-	      expected ? "signalled" : "pending");
-}
-
 CASE(fence_carried, "A fence that is carried from one buffer to another holds back the other's users",
      .params = "exporter=udmabuf other=udmabuf fencer=drm:vgem size=65536")
 {
@@ -31,7 +23,7 @@ CASE(fence_carried, "A fence that is carried from one buffer to another holds ba
 	poll_blocked(to.fd, POLLIN);
 	poll_blocked(to.fd, POLLOUT);
 	held = sync_file_export(to.fd, DMA_BUF_SYNC_READ);
-	status_is(held, 0, "what a reader of the other buffer waits for");
+	sync_file_is(held, 0, "what a reader of the other buffer waits for");
 
 	/* The fence is what holds it, neither the sync_file nor the buffer that it came from. */
 	close(carried);
@@ -40,7 +32,7 @@ CASE(fence_carried, "A fence that is carried from one buffer to another holds ba
 	poll_blocked(to.fd, POLLIN);
 	vgem_fence_signal(vgem, fence);
 	poll_ready(to.fd, POLLIN | POLLOUT, WAKE_MS);
-	status_is(held, 1, "what a reader waited for, after the signal");
+	sync_file_is(held, 1, "what a reader waited for, after the signal");
 	close(held);
 
 	/* As a reader's: only writers wait, whatever it was where it came from. */

@@ -84,13 +84,6 @@ static unsigned int fences_of(int sync_file, int status, unsigned int *total)
 	return found;
 }
 
-static void status_is(int sync_file, int expected, const char *what)
-{
-	int status = sync_file_status(sync_file);
-
-	check(status == expected, "%s: status %d, expected %d", what, status, expected);
-}
-
 CASE(sw_sync_timeline, "A timeline signals its fences in order, each when its value is reached")
 {
 	int timeline = timeline_open(), fences[FENCES], late, dead;
@@ -110,7 +103,7 @@ CASE(sw_sync_timeline, "A timeline signals its fences in order, each when its va
 
 	/* One whose value is past is signalled when it is made; a step may pass over several. */
 	late = fence_at(timeline, 1);
-	status_is(late, 1, "a fence of the past");
+	sync_file_is(late, 1, "a fence of the past");
 	close(late);
 	for (int i = 0; i < FENCES; i++) {
 		close(fences[i]);
@@ -125,10 +118,10 @@ CASE(sw_sync_timeline, "A timeline signals its fences in order, each when its va
 
 	/* A timeline that goes away ends its fences, and says that they were never signalled. */
 	dead = fence_at(timeline, UINT32_C(1000));
-	status_is(dead, 0, "a fence of the future");
+	sync_file_is(dead, 0, "a fence of the future");
 	close(timeline);
 	poll_ready(dead, POLLIN, WAKE_MS);
-	status_is(dead, -ENOENT, "the fence of a closed timeline");
+	sync_file_is(dead, -ENOENT, "the fence of a closed timeline");
 	close(dead);
 }
 
@@ -148,11 +141,11 @@ CASE(sw_sync_merge, "A merged sync_file waits for all, and tells of each")
 		advance(timelines[i], 4);
 		poll_blocked(all, POLLIN);
 		advance(timelines[i], 1);
-		status_is(all, i == 2, "all three, when some are signalled");
+		sync_file_is(all, i == 2, "all three, when some are signalled");
 		check(fences_of(all, 1, &total) == (unsigned int)i + 1,
 		      "%d signalled, and as many are not told of", i + 1);
 	}
-	status_is(pair, 1, "two of three, when these are signalled");
+	sync_file_is(pair, 1, "two of three, when these are signalled");
 	poll_ready(all, POLLIN, WAKE_MS);
 
 	/* Of one timeline only the latest matters; with itself a fence is one. */
@@ -165,17 +158,17 @@ CASE(sw_sync_merge, "A merged sync_file waits for all, and tells of each")
 	later = merge(fences[0], fences[1]);
 	check(fences_of(later, 0, &total) == 1 && total == 1, "of one timeline: %u fences", total);
 	advance(timelines[0], 1);
-	status_is(same, 1, "the earlier one, merged with itself");
-	status_is(later, 0, "both, at the earlier one");
+	sync_file_is(same, 1, "the earlier one, merged with itself");
+	sync_file_is(later, 0, "both, at the earlier one");
 	advance(timelines[0], 2);
-	status_is(later, 1, "both, at the later one");
+	sync_file_is(later, 1, "both, at the later one");
 
 	/* A member whose timeline goes away ends the whole with its error. */
 	fences[2] = fence_at(timelines[1], 1000);
 	twice = merge(fences[2], later);
 	close(timelines[1]);
 	poll_ready(twice, POLLIN, WAKE_MS);
-	status_is(twice, -ENOENT, "merged with the fence of a closed timeline");
+	sync_file_is(twice, -ENOENT, "merged with the fence of a closed timeline");
 
 	check(merge_raw(fences[0], -1, 0) == -ENOENT, "merged with no descriptor");
 	check(merge_raw(fences[0], timelines[0], 0) == -ENOENT, "merged with a timeline");
@@ -212,7 +205,7 @@ CASE(sw_sync_buffer, "A timeline's fences hold back a buffer's users in their or
 	poll_blocked(buffer.fd, POLLIN);
 	advance(timeline, 1);
 	poll_ready(buffer.fd, POLLIN | POLLOUT, WAKE_MS);
-	status_is(told, 1, "what the buffer told of");
+	sync_file_is(told, 1, "what the buffer told of");
 
 	close(told);
 	close(merged);
