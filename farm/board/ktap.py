@@ -7,7 +7,9 @@
     # case name=NAME id=ID hash=HASH16
     # info KEY VALUE…
     # sample name=dma_map_sg value=254 unit=count phase=first seq=0
+    # sample name=device_interrupts value=3 unit=count phase=case of=0000:00:02.0 seq=1
     # absent counter=pmu_cycles reason=…
+    # leak dma_buf_left 1 count left …
     # dmesg LEVEL text…
     not ok 1 NAME # reason         | ok 1 NAME | ok 1 NAME # SKIP reason
     # outcome pass|fail|skip|error|timeout [detail]
@@ -32,6 +34,9 @@ MAX_BLOCK = 32 << 20
 MAX_RECORDS = 100_000
 """Samples, facts and log lines of one block."""
 
+MAX_LEAK = 500
+"""Characters of what is said about one leak."""
+
 OUTCOMES = frozenset({"pass", "fail", "skip", "error", "timeout"})
 
 _NAME = r"[A-Za-z0-9_.:\-]{1,128}"
@@ -39,9 +44,10 @@ _CASE = re.compile(rf"# case name=({_NAME}) id=({_NAME}) hash=([0-9a-f]{{16}})")
 _INFO = re.compile(rf"# info ({_NAME})(?: (.*))?")
 _SAMPLE = re.compile(
     rf"# sample name=({_NAME}) value=(-?\d{{1,20}}(?:\.\d{{1,20}})?(?:[eE][+-]?\d{{1,3}})?)"
-    rf" unit=([!-~]{{1,32}}) phase=({_NAME}) seq=(\d{{1,9}})"
+    rf" unit=([!-~]{{1,32}}) phase=({_NAME})(?: of=({_NAME}))? seq=(\d{{1,9}})"
 )
 _ABSENT = re.compile(rf"# absent counter=({_NAME}) reason=(.*)")
+_LEAK = re.compile(rf"# leak ({_NAME}) (.*)")
 _DMESG = re.compile(r"# dmesg (\d{1,2}|[a-z]{1,8}) (.*)")
 _RESULT = re.compile(rf"(ok|not ok) 1 ({_NAME})(?: # (.*))?")
 _OUTCOME = re.compile(r"# outcome ([a-z]{1,16})(?: (.*))?")
@@ -50,17 +56,18 @@ _END = re.compile(rf"# end id=({_NAME}) samples=(\d{{1,9}})")
 
 @dataclass(frozen=True, slots=True)
 class RawSample:
-    """One ``# sample`` line."""
+    """One ``# sample`` line; ``of`` says what it is of where the name names several things."""
 
     name: str
     value: float
     unit: str
     phase: str
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What one case said, whole and consistent."""
+    """What one case said, whole and consistent; ``leaks`` is what the harness saw left behind."""
 
     name: str
     id: str
@@ -71,6 +78,7 @@ class Block:
     samples: tuple[RawSample, ...]
     absent: dict[str, str]
     dmesg: tuple[str, ...]
+    leaks: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,10 +94,12 @@ class _Building:
     samples: list[RawSample] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     dmesg: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
 
     @property
     def records(self) -> int:
-        return len(self.info) + len(self.samples) + len(self.absent) + len(self.dmesg)
+        lists = (self.info, self.samples, self.absent, self.dmesg, self.leaks)
+        return sum(map(len, lists))
 
 
 _STEPS = ("KTAP version 1", "1..1", "# case", "result", "# outcome", "# end", "")
@@ -160,19 +170,22 @@ class BlockParser:
         made = self._made
         if line.startswith("# sample "):
             match = self._well_formed(_SAMPLE, line)
-            name, value, unit, phase, seq = match.groups()
+            name, value, unit, phase, of, seq = match.groups()
             if int(seq) != len(made.samples):
                 raise self._error(line, f"seq={len(made.samples)}")
             number = float(value)
             if not math.isfinite(number):
                 raise self._error(line, "a finite value")
-            made.samples.append(RawSample(name, number, unit, phase))
+            made.samples.append(RawSample(name, number, unit, phase, of or ""))
         elif line.startswith("# info "):
             match = self._well_formed(_INFO, line)
             made.info[match[1]] = match[2] or ""
         elif line.startswith("# absent "):
             match = self._well_formed(_ABSENT, line)
             made.absent[match[1]] = match[2][:1000]
+        elif line.startswith("# leak "):
+            match = self._well_formed(_LEAK, line)
+            made.leaks.append(f"{match[1]}: {match[2][:MAX_LEAK]}")
         elif line.startswith("# dmesg "):
             match = self._well_formed(_DMESG, line)
             made.dmesg.append(match[2])
@@ -226,6 +239,7 @@ class BlockParser:
             samples=tuple(made.samples),
             absent=made.absent,
             dmesg=tuple(made.dmesg),
+            leaks=tuple(made.leaks),
         )
 
     def _error(self, seen: str, expected: str) -> ProtocolError:

@@ -38,13 +38,14 @@ class CaseResult:
     @classmethod
     def of(cls, block: Block) -> CaseResult:
         """Return the result that a block tells."""
-        seen: Counter[tuple[str, str]] = Counter()
+        seen: Counter[tuple[str, str, str]] = Counter()
         samples = []
         for one in block.samples:
-            params = MappingProxyType({"phase": one.phase})
-            replicate = seen[one.name, one.phase]
-            samples.append(Sample(one.name, one.value, one.unit, params, replicate))
-            seen[one.name, one.phase] += 1
+            of = {"of": one.of} if one.of else {}
+            params = MappingProxyType({"phase": one.phase, **of})
+            key = (one.name, one.phase, one.of)
+            samples.append(Sample(one.name, one.value, one.unit, params, seen[key]))
+            seen[key] += 1
         return cls(
             case=block.name,
             case_hash=block.hash,

@@ -3,6 +3,9 @@
 perf drops an event record over 8 KiB and warns, and ``dma_unmap_sg`` and ``dma_sync_sg_for_cpu``
 carry arrays of any length: these are counted by kprobe. Kernels before 6.12 have no ``dma``
 tracepoints at all.
+
+The kernel's stub fences are not counted: they are signalled from the start, all have context 0, and
+one of them is made when first needed and never destroyed (``dma_fence_get_stub``, 6.12).
 """
 
 from __future__ import annotations
@@ -14,11 +17,15 @@ _DMA = "kernel/dma/mapping.c"
 _BUF = "drivers/dma-buf/dma-buf.c"
 _IOMMU = "drivers/iommu/iommu.c"
 _FENCE = "drivers/dma-buf/dma-fence.c"
-_SWIOTLB = "kernel/dma/swiotlb.c"
+_NEEDS = {
+    "tp": "tracefs and the tracepoint",
+    "kprobe": "CONFIG_KPROBE_EVENTS and the function",
+}
 
 
 def _count(name: str, source: str, *specs: str, better: Better = Better.LOWER) -> Counter:
-    return Counter(Metric(name, "count", better, source), specs)
+    kinds = dict.fromkeys(_NEEDS[spec.partition(":")[0]] for spec in specs)
+    return Counter(Metric(name, "count", better, source), specs, "; or ".join(kinds))
 
 
 COUNTERS: tuple[Counter, ...] = (
@@ -34,10 +41,12 @@ COUNTERS: tuple[Counter, ...] = (
     _count("dma_buf_detach", _BUF, "kprobe:dma_buf_detach"),
     _count("iommu_map", _IOMMU, "tp:iommu:map"),
     _count("iommu_unmap", _IOMMU, "tp:iommu:unmap"),
-    _count("swiotlb_bounced", _SWIOTLB, "tp:swiotlb:swiotlb_bounced"),
     *(
         _count(
-            f"dma_fence_{event}", _FENCE, f"tp:dma_fence:dma_fence_{event}", better=Better.NEITHER
+            f"dma_fence_{event}",
+            _FENCE,
+            f"tp:dma_fence:dma_fence_{event}?context!=0",
+            better=Better.NEITHER,
         )
         for event in (
             "init",

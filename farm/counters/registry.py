@@ -20,9 +20,12 @@ from farm.errors import ConfigError
 from farm.model import Metric
 
 SPEC = re.compile(
-    r"tp:[a-z0-9_]+:[a-z0-9_]+|kprobe:[A-Za-z0-9_.]+|sw:\d+|hw:\d+|irq:[A-Za-z0-9_.\-]+"
+    r"tp:[a-z0-9_]+:[a-z0-9_]+(?:\?[!-~]{1,60})?|kprobe:[A-Za-z0-9_.]+|(?:sw|hw|cache):\d+"
+    r"|pmu:[A-Za-z0-9_.*?\-]+:[A-Za-z0-9_.\-]+|irq:[A-Za-z0-9_.\-]+|irqs:devices"
+    r"|(?:level|change):[A-Za-z%]{1,31}:[0-9.eE\-]{1,20}:/[!-~]{1,200}"
+    r"|bufinfo:(?:objects|bytes)|balance:[a-z0-9_]+-[a-z0-9_]+"
 )
-"""What a counter may ask of the payload; see the payload's ``counters`` command."""
+"""What a counter may ask of the payload: each form is one of its sources (``counter_*.c``)."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NOT_COUNTERS = frozenset({"registry"})
@@ -33,11 +36,25 @@ class Counter:
     """A metric that the payload samples around every case and window.
 
     ``specs`` are the ways to count it, best first; the next is tried where the board cannot give
-    the one before. None at all means that the payload samples it without being asked.
+    the one before. None at all means that the payload samples it without being asked. ``needs``
+    says what a board must have, so when there is none of it. Where it counts several things, each
+    sample's parameter ``of`` names one.
     """
 
     metric: Metric
     specs: tuple[str, ...] = ()
+    needs: str = ""
+
+    @property
+    def leak(self) -> bool:
+        """Whether more of it after a case than before fails the case."""
+        return any(spec.startswith(("bufinfo:", "balance:")) for spec in self.specs)
+
+    @property
+    def whole_case(self) -> bool:
+        """Whether it is read around cases only, and not around their windows."""
+        only = ("bufinfo:", "balance:", "level:", "change:", "irqs:")
+        return any(spec.startswith(only) for spec in self.specs)
 
     @property
     def name(self) -> str:
@@ -62,7 +79,7 @@ def registry() -> dict[str, Counter]:
 
 
 def collect(modules: Iterable[str], added: Iterable[EntryPoint] = ()) -> dict[str, Counter]:
-    """Return the counters of the named modules and entry points.
+    """Return the counters of the named modules and entry points, those made of others last.
 
     Raises:
         ConfigError: see :func:`registry`.
@@ -74,7 +91,7 @@ def collect(modules: Iterable[str], added: Iterable[EntryPoint] = ()) -> dict[st
             if counter.name in found:
                 raise ConfigError(f"{source}:0: counter {counter.name!r} exists already")
             found[counter.name] = counter
-    return found
+    return dict(sorted(found.items(), key=lambda item: item[1].leak))
 
 
 def _load(source: str) -> tuple[Counter, ...]:

@@ -15,7 +15,7 @@ from farm.counters.registry import SPEC, Counter, collect, registry
 from farm.errors import ConfigError
 from farm.model import Better
 
-UNITS = {"count", "ns", "B"}
+UNITS = {"count", "ns", "B", "Hz", "Cel"}
 
 
 @pytest.mark.parametrize("counter", registry().values(), ids=lambda counter: counter.name)
@@ -37,6 +37,8 @@ def test_sources_that_the_farm_promises() -> None:
 def test_what_cases_sample_themselves_is_declared_and_nothing_else_comes_unasked() -> None:
     unasked = {one.name: one.metric.unit for one in registry().values() if not one.specs}
     sampled = {"wall": "ns"}
+    fdinfo = (paths.testsuites() / "payload" / "drm_fdinfo.c").read_text()
+    sampled.update(re.findall(r'"drm-\w+-", "(\w+)", "(\w+)"', fdinfo))
     for file in paths.testsuites().glob("*/*.c"):
         if (file.parent / "suite.toml").is_file():
             text = file.read_text()

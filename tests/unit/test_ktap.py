@@ -20,8 +20,9 @@ KTAP version 1
 # info handle same as before
 # info empty
 # sample name=wall value=1932.5 unit=ns phase=case seq=0
-# sample name=dma_map_sg value=1 unit=count phase=first seq=1
+# sample name=dma_map_sg value=1 unit=count phase=first of=0000:00:02.0 seq=1
 # absent counter=pmu_cycles reason=no PMU here
+# leak dma_buf_left 1 count left after 2000 ms
 # dmesg 4 WARNING: something
 ok 1 import_twice
 # outcome pass
@@ -38,6 +39,8 @@ def test_whole_block() -> None:
         ("dma_map_sg", 1.0, "first"),
     ]
     assert block.absent == {"pmu_cycles": "no PMU here"}
+    assert [one.of for one in block.samples] == ["", "0000:00:02.0"]
+    assert block.leaks == ("dma_buf_left: 1 count left after 2000 ms",)
     assert block.dmesg == ("WARNING: something",)
 
 
@@ -70,7 +73,7 @@ def test_kernel_noise_between_lines_is_legal() -> None:
 @pytest.mark.parametrize("line", range(BLOCK.count(b"\n")))
 def test_a_line_missing_or_twice_is_never_a_pass(line: int) -> None:
     rows = BLOCK.splitlines(keepends=True)
-    harmless = rows[line].startswith((b"# info", b"# absent", b"# dmesg"))
+    harmless = rows[line].startswith((b"# info", b"# absent", b"# leak", b"# dmesg"))
     without = b"".join(rows[:line] + rows[line + 1 :])
     twice = b"".join(rows[: line + 1] + rows[line:])
     for text in (without, twice):
@@ -114,6 +117,10 @@ token = st.sampled_from(
         "# sample name=a value=1 unit=ns phase=p seq=0",
         "# sample name=a value=1e999 unit=ns phase=p seq=0",
         "# sample name=a value=nan unit=ns phase=p seq=0",
+        "# sample name=a value=1 unit=ns phase=p of= seq=0",
+        "# sample name=a value=1 unit=ns phase=p seq=1",
+        "# leak a 1",
+        "# leak",
         "ok 1 c",
         "not ok 1 c",
         "ok 1 d",

@@ -412,7 +412,8 @@ def test_counters_are_counted_or_absent_with_a_reason(serving: Serving) -> None:
 
     assert answers[-3:] == [
         "counter nothing absent no line of /proc/interrupts contains 'no-such-interrupt'",
-        "counter word absent unknown source 'what:1', expected one of tp: kprobe: sw: hw: irq:",
+        "counter word absent unknown source 'what:1', expected one of tp: kprobe: sw: hw: "
+        "cache: pmu: irq: irqs: level: change: bufinfo: balance:",
         "error counter 'sw:3' is not NAME=SOURCE",
     ]
     counted = {a.split()[1] for a in answers if a.startswith("counter ") and a.endswith(" ok")}

@@ -33,6 +33,6 @@ CASE(import_many, "Any number of imports in one file is one handle, and one clos
 	window_end("close");
 	gem_close_errno(drm, handle, EINVAL);
 
-	close(drm);
+	drm_close(drm);
 	buffer_close(&buffer);
 }

@@ -31,6 +31,6 @@ CASE(import_twice, "A second import of a buffer on the same open device gives th
 	window_begin();
 	gem_close(drm, first);
 	window_end("close");
-	close(drm);
+	drm_close(drm);
 	buffer_close(&buffer);
 }

@@ -38,6 +38,6 @@ CASE(reimport, "Each import after a close starts anew",
 
 	free(imports);
 	free(closes);
-	close(drm);
+	drm_close(drm);
 	buffer_close(&buffer);
 }

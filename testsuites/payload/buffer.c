@@ -93,7 +93,7 @@ void buffer_close(struct buffer *buffer)
 		v4l2_close(&buffer->queue);
 	} else if (buffer->device >= 0) {
 		gem_close(buffer->device, buffer->handle);
-		close(buffer->device);
+		drm_close(buffer->device);
 	}
 	buffer->device = -1;
 }
@@ -222,7 +222,9 @@ void import_drop(struct import *import)
 
 void import_close(struct import *import)
 {
-	if (import->device >= 0)
+	if (address_is(import->address, "drm"))
+		drm_close(import->device);
+	else if (import->device >= 0)
 		close(import->device);
 	else
 		v4l2_close(&import->queue);

@@ -192,31 +192,48 @@ void info(const char *key, const char *fmt, ...)
 	report_add(report, RECORD_INFO, text);
 }
 
-static void add_sample(const char *name, const char *value, const char *unit, const char *phase)
+/* `of`: what it is of, where the name alone does not say; or "". */
+static void add_sample(const char *name, double value, const char *unit, const char *phase,
+		       const char *of)
 {
-	char text[256];
+	char text[320], number[32];
 
-	snprintf(text, sizeof(text), "name=%s value=%s unit=%s phase=%s", name, value, unit, phase);
+	format_number(value, number, sizeof(number));
+	snprintf(text, sizeof(text), "name=%s value=%s unit=%s phase=%s%s%s", name, number, unit,
+		 phase, *of ? " of=" : "", of);
 	report_add(report, RECORD_SAMPLE, text);
 }
 
-void sample(const char *name, double value, const char *unit, const char *phase)
+void sample_of(const char *name, double value, const char *unit, const char *phase, const char *of)
 {
-	char number[32];
-
 	if (!is_token(name, "_.-") || strlen(name) >= NAME_MAX_BYTES)
 		broken("sample name '%.80s' is not a name", name);
 	if (!is_token(phase, "_.-") || strlen(phase) >= NAME_MAX_BYTES)
 		broken("sample phase '%.80s' is not a name", phase);
 	if (!is_token(unit, "_./%{}*") || strlen(unit) > 31)
 		broken("sample unit '%.80s' is not a unit", unit);
+	if (*of && (!is_token(of, "_.:-") || strlen(of) >= NAME_MAX_BYTES))
+		broken("sample %s is of '%.80s', which is not a name", name, of);
 	if (!isfinite(value))
 		broken("sample %s in phase %s is not a finite number", name, phase);
-	if (fabs(value) < 9007199254740992.0 && value == (double)(int64_t)value)
-		snprintf(number, sizeof(number), "%lld", (long long)value);
-	else
-		format_double(value, number, sizeof(number));
-	add_sample(name, number, unit, phase);
+	add_sample(name, value, unit, phase, of);
+}
+
+void sample(const char *name, double value, const char *unit, const char *phase)
+{
+	sample_of(name, value, unit, phase, "");
+}
+
+void sample_absent(const char *name, const char *fmt, ...)
+{
+	char text[REASON_MAX_BYTES];
+	va_list args;
+	int used = snprintf(text, sizeof(text), "%.63s ", name);
+
+	va_start(args, fmt);
+	vsnprintf(text + used, sizeof(text) - (size_t)used, fmt, args);
+	va_end(args);
+	report_add(report, RECORD_ABSENT, text);
 }
 
 void window_begin(void)
@@ -224,37 +241,31 @@ void window_begin(void)
 	if (window_open)
 		broken("window_begin() inside a window");
 	window_open = true;
-	counters_begin(&window_start);
+	counters_begin(&window_start, SCOPE_WINDOW);
 }
 
 void window_end(const char *phase)
 {
 	static struct reading end;
-	char text[REASON_MAX_BYTES], number[24];
 
-	counters_end(&end);
+	counters_end(&end, SCOPE_WINDOW);
 	if (!window_open)
 		broken("window_end(\"%.60s\") without window_begin()", phase);
 	window_open = false;
 	if (!is_token(phase, "_.-") || strlen(phase) >= NAME_MAX_BYTES || !strcmp(phase, "case"))
 		broken("window phase '%.80s' is not a name, or is the harness's own", phase);
 
-	snprintf(number, sizeof(number), "%llu",
-		 (unsigned long long)(end.wall_ns - window_start.wall_ns));
-	add_sample("wall", number, "ns", phase);
+	add_sample("wall", (double)(end.wall_ns - window_start.wall_ns), "ns", phase, "");
 	for (size_t i = 0; i < counters_count(); i++) {
 		char reason[REASON_MAX_BYTES - NAME_MAX_BYTES];
-		uint64_t value;
+		double value;
 
-		if (counter_absent(i))
+		if (counter_absent(i) || !counter_is_in(i, SCOPE_WINDOW))
 			continue;
-		if (counter_delta(i, &window_start, &end, &value, reason, sizeof(reason))) {
-			snprintf(number, sizeof(number), "%llu", (unsigned long long)value);
-			add_sample(counter_name(i), number, counter_unit(i), phase);
-		} else {
-			snprintf(text, sizeof(text), "%s %s", counter_name(i), reason);
-			report_add(report, RECORD_ABSENT, text);
-		}
+		if (counter_value(i, &window_start, &end, &value, reason, sizeof(reason)))
+			add_sample(counter_name(i), value, counter_unit(i), phase, counter_of(i));
+		else
+			sample_absent(counter_name(i), "%s", reason);
 	}
 }
 

@@ -7,6 +7,8 @@
 
 struct perf_event_attr;
 
+#define CPUS_MAX 256
+
 /*
  * One way to count, named by the first word of a spec ("tp:" in "tp:iommu:map"); in a file of its
  * own, and listed in counters.c.
@@ -14,35 +16,58 @@ struct perf_event_attr;
 struct counter_source {
 	const char *prefix;
 	const char *form;	/* of the whole spec, as an error shows it */
+	bool whole_case;	/* read around cases only, not around windows */
+	bool level;		/* what is there at the end, and not what came in between */
+	bool settles;		/* more than before is a leak, once it had time to settle */
 	/* Opens what stands behind the prefix, or calls counter_set_absent(). */
 	void (*open)(size_t counter, const char *what);
 	/* Reads its counters: value and valid of each. Those that perf.c reads have none. */
 	void (*read)(struct reading *reading);
+	/* The same, out of what other counters have in this reading. */
+	void (*derive)(struct reading *reading);
+	/* Says what is left behind, a few words; may be NULL. */
+	void (*describe)(size_t counter, char *words, size_t size);
 	/* Forgets all that it opened. */
 	void (*close)(void);
 };
 
 extern const struct counter_source source_tracepoint, source_kprobe, source_software,
-	source_hardware, source_interrupt;
+	source_hardware, source_cache, source_pmu, source_interrupt, source_device_interrupts,
+	source_level, source_change, source_bufinfo, source_balance;
 
 /* The counter cannot be had, and why. */
 void counter_set_absent(size_t counter, const char *fmt, ...) FARM_PRINTF(2, 3);
 /* The spec's text is not of its source's form. */
 void counter_malformed(size_t counter, const struct counter_source *source, const char *what);
 bool counter_is_of(size_t counter, const struct counter_source *source);
+/* Its values are in this unit, each `scale` times what is read; unless said, 1 and "count". */
+void counter_set_unit(size_t counter, const char *unit, double scale);
+/* What it is of, where one name counts several things: a device, a file. */
+void counter_set_of(size_t counter, const char *of);
+/* Another counter of the same name, for the next thing; false when there are too many. */
+bool counter_add_of(size_t first, const char *of, size_t *counter);
 
 /* --- perf.c: events that perf counts, in groups --------------------------------------------------- */
 
+struct cpu_list {
+	size_t count;
+	int cpu[CPUS_MAX];
+};
+
+/* "0-3,8" → four CPUs and one more; false if it says nothing. */
+bool perf_parse_cpus(const char *text, struct cpu_list *list);
 void perf_begin(void);
-/* Has `attr` counted on every CPU under this counter; 0 or -errno. */
-int perf_add(size_t counter, struct perf_event_attr *attr);
-/* The same, and says why not. */
-void perf_open(size_t counter, struct perf_event_attr *attr, const char *what);
+/*
+ * Has `attr` counted on each of these CPUs (NULL: on all), where it fits `filter` (NULL: always);
+ * `cpu_event` tells events of the CPU's own counters. 0 or -errno.
+ */
+int perf_add(size_t counter, struct perf_event_attr *attr, bool cpu_event,
+	     const struct cpu_list *where, const char *filter);
 void perf_absent(size_t counter, int err, const char *what);
 /* Starts all of them together, once every one is open. */
 void perf_start(void);
 /* Reads the groups of the CPU's own events, or all others. */
-void perf_read(struct reading *reading, bool hardware);
+void perf_read(struct reading *reading, bool cpu_events);
 void perf_close(void);
 
 #endif

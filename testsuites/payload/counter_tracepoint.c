@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* "tp:SYSTEM:EVENT": a kernel tracepoint, by its number in tracefs. */
+/*
+ * "tp:SYSTEM:EVENT" or "tp:SYSTEM:EVENT?FILTER": a kernel tracepoint, by its number in tracefs; where
+ * a filter stands (Documentation/trace/events.rst, 6.12), only the events that it lets through.
+ */
 #include "counter.h"
 
 #include <linux/perf_event.h>
@@ -8,17 +11,20 @@
 #include <string.h>
 #include <unistd.h>
 
-static void open_tracepoint(size_t counter, const char *event)
+static void open_tracepoint(size_t counter, const char *what)
 {
 	static const char *const roots[] = { "/sys/kernel/tracing", "/sys/kernel/debug/tracing" };
 	struct perf_event_attr attr = { .type = PERF_TYPE_TRACEPOINT };
-	char path[256], text[32], system[NAME_MAX_BYTES];
-	const char *colon = strchr(event, ':');
+	char path[256], text[32], event[2 * NAME_MAX_BYTES], system[NAME_MAX_BYTES];
+	const char *colon, *filter = strchr(what, '?');
 	ssize_t got = -ENOENT;
+	int err;
 
+	snprintf(event, sizeof(event), "%.*s", (int)strcspn(what, "?"), what);
+	colon = strchr(event, ':');
 	if (!colon || colon == event || colon - event >= NAME_MAX_BYTES ||
 	    !is_token(event, "_-:") || !is_token(colon + 1, "_-")) {
-		counter_malformed(counter, &source_tracepoint, event);
+		counter_malformed(counter, &source_tracepoint, what);
 		return;
 	}
 	snprintf(system, sizeof(system), "%.*s", (int)(colon - event), event);
@@ -37,9 +43,14 @@ static void open_tracepoint(size_t counter, const char *event)
 		return;
 	}
 	attr.config = strtoull(text, NULL, 10);
-	perf_open(counter, &attr, event);
+	err = perf_add(counter, &attr, false, NULL, filter ? filter + 1 : NULL);
+	if (err == -EINVAL && filter)
+		counter_set_absent(counter, "this kernel's tracepoint %.80s has nothing like '%.60s'",
+				   event, filter + 1);
+	else if (err)
+		perf_absent(counter, err, event);
 }
 
 const struct counter_source source_tracepoint = {
-	.prefix = "tp:", .form = "tp:SYSTEM:EVENT", .open = open_tracepoint,
+	.prefix = "tp:", .form = "tp:SYSTEM:EVENT[?FILTER]", .open = open_tracepoint,
 };

@@ -3,7 +3,7 @@
  * Counters around a case: opened once from specs, read at the ends of cases and windows.
  *
  * How each is counted is up to its source; see counter.h. A count that the kernel multiplexed is
- * given as absent.
+ * given as absent. What a case leaves behind shows in counters whose source `settles`.
  */
 #include "counter.h"
 
@@ -12,15 +12,20 @@
 #include <string.h>
 
 #define REASON_BYTES 256
+#define SETTLE_MS 2000
 
 static const struct counter_source *const sources[] = {
-	&source_tracepoint, &source_kprobe, &source_software, &source_hardware, &source_interrupt,
+	&source_tracepoint, &source_kprobe, &source_software, &source_hardware, &source_cache,
+	&source_pmu, &source_interrupt, &source_device_interrupts, &source_level, &source_change,
+	&source_bufinfo, &source_balance,
 };
 
 struct counter {
 	char name[NAME_MAX_BYTES];
+	char of[NAME_MAX_BYTES];	/* empty when the name says it all */
 	char absent[REASON_BYTES];	/* empty when it is open */
-	const char *unit;
+	char unit[32];
+	double scale;
 	const struct counter_source *source;
 };
 
@@ -37,6 +42,11 @@ const char *counter_name(size_t index)
 	return counters[index].name;
 }
 
+const char *counter_of(size_t index)
+{
+	return counters[index].of;
+}
+
 const char *counter_unit(size_t index)
 {
 	return counters[index].unit;
@@ -45,6 +55,13 @@ const char *counter_unit(size_t index)
 const char *counter_absent(size_t index)
 {
 	return counters[index].absent[0] ? counters[index].absent : NULL;
+}
+
+bool counter_is_in(size_t index, enum scope scope)
+{
+	const struct counter_source *source = counters[index].source;
+
+	return scope == SCOPE_CASE || (source && !source->whole_case);
 }
 
 bool counter_is_of(size_t index, const struct counter_source *source)
@@ -68,6 +85,36 @@ void counter_malformed(size_t index, const struct counter_source *source, const 
 	counter_set_absent(index, "'%s%.80s' is not %s", source->prefix, what, source->form);
 }
 
+void counter_set_unit(size_t index, const char *unit, double scale)
+{
+	snprintf(counters[index].unit, sizeof(counters[index].unit), "%s", unit);
+	counters[index].scale = scale;
+}
+
+void counter_set_of(size_t index, const char *of)
+{
+	snprintf(counters[index].of, sizeof(counters[index].of), "%s", of);
+}
+
+bool counter_add_of(size_t first, const char *of, size_t *index)
+{
+	if (counter_total == COUNTERS_MAX)
+		return false;
+	*index = counter_total++;
+	counters[*index] = counters[first];
+	counters[*index].absent[0] = '\0';
+	counter_set_of(*index, of);
+	return true;
+}
+
+bool counter_find(const char *name, size_t *index)
+{
+	for (*index = 0; *index < counter_total; ++*index)
+		if (!strcmp(counters[*index].name, name))
+			return true;
+	return false;
+}
+
 static void close_all(void)
 {
 	perf_close();
@@ -83,7 +130,7 @@ static void open_spec(size_t index, const char *spec)
 	char known[160];
 	size_t used = 0;
 
-	counters[index].unit = "count";
+	counter_set_unit(index, "count", 1);
 	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
 		size_t length = strlen(sources[i]->prefix);
 
@@ -100,10 +147,9 @@ static void open_spec(size_t index, const char *spec)
 
 static bool is_taken(const char *name)
 {
-	for (size_t i = 0; i < counter_total; i++)
-		if (!strcmp(counters[i].name, name))
-			return true;
-	return !strcmp(name, "wall");	/* always sampled */
+	size_t index;
+
+	return counter_find(name, &index) || !strcmp(name, "wall");	/* always sampled */
 }
 
 static void refuse_spec(struct text *out, const char *spec, const char *why)
@@ -153,25 +199,33 @@ void counters_open(char *const *specs, size_t count, struct text *out)
 
 /* --- reading --------------------------------------------------------------------------------------- */
 
-static void read_sources(struct reading *reading)
+static void read_sources(struct reading *reading, enum scope scope)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
-		if (sources[i]->read)
+		if (sources[i]->read && (scope == SCOPE_CASE || !sources[i]->whole_case))
 			sources[i]->read(reading);
 }
 
+static void derive(struct reading *reading)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
+		if (sources[i]->derive)
+			sources[i]->derive(reading);
+}
+
 /* The CPU's own counters and the clock come last, so as not to count the reading of the others. */
-void counters_begin(struct reading *reading)
+void counters_begin(struct reading *reading, enum scope scope)
 {
 	memset(reading, 0, sizeof(*reading));
-	read_sources(reading);
+	read_sources(reading, scope);
 	perf_read(reading, false);
+	derive(reading);
 	perf_read(reading, true);
 	reading->wall_ns = now_ns();
 }
 
 /* The other way round: what the clock and the CPU's counters say is taken first. */
-void counters_end(struct reading *reading)
+void counters_end(struct reading *reading, enum scope scope)
 {
 	uint64_t now = now_ns();
 
@@ -179,16 +233,19 @@ void counters_end(struct reading *reading)
 	reading->wall_ns = now;
 	perf_read(reading, true);
 	perf_read(reading, false);
-	read_sources(reading);
+	derive(reading);
+	read_sources(reading, scope);
 }
 
-bool counter_delta(size_t index, const struct reading *begin, const struct reading *end,
-		   uint64_t *value, char *reason, size_t size)
+bool counter_value(size_t index, const struct reading *begin, const struct reading *end,
+		   double *value, char *reason, size_t size)
 {
+	const struct counter *counter = &counters[index];
+	bool level = counter->source && counter->source->level;
 	uint64_t enabled = end->enabled_ns[index] - begin->enabled_ns[index];
 	uint64_t running = end->running_ns[index] - begin->running_ns[index];
 
-	if (!begin->valid[index] || !end->valid[index]) {
+	if ((!level && !begin->valid[index]) || !end->valid[index]) {
 		snprintf(reason, size, "could not be read");
 		return false;
 	}
@@ -197,6 +254,73 @@ bool counter_delta(size_t index, const struct reading *begin, const struct readi
 			 (unsigned long long)running / 1000, (unsigned long long)enabled / 1000);
 		return false;
 	}
-	*value = end->value[index] - begin->value[index];
+	*value = (double)(end->value[index] - (level ? 0 : begin->value[index])) * counter->scale;
 	return true;
+}
+
+/* --- what is left behind --------------------------------------------------------------------------- */
+
+static bool is_left(size_t index, const struct reading *begin, const struct reading *end)
+{
+	const struct counter_source *source = counters[index].source;
+
+	return source && source->settles && begin->valid[index] && end->valid[index] &&
+	       end->value[index] > begin->value[index];
+}
+
+static bool any_left(const struct reading *begin, const struct reading *end)
+{
+	for (size_t i = 0; i < counter_total; i++)
+		if (is_left(i, begin, end))
+			return true;
+	return false;
+}
+
+/* Looks again at what settles, and at nothing else. */
+static void look_again(struct reading *end)
+{
+	static struct reading now;
+
+	memset(&now, 0, sizeof(now));
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
+		if (sources[i]->settles && sources[i]->read)
+			sources[i]->read(&now);
+	perf_read(&now, false);
+	derive(&now);
+	for (size_t i = 0; i < counter_total; i++) {
+		if (counters[i].source && counters[i].source->settles) {
+			end->value[i] = now.value[i];
+			end->valid[i] = now.valid[i];
+		}
+	}
+}
+
+void counters_settle(const struct reading *begin, struct reading *end)
+{
+	uint64_t deadline = now_ns() + SETTLE_MS * 1000000ull;
+	unsigned int wait_ms = 1;
+
+	while (any_left(begin, end) && now_ns() < deadline) {
+		sleep_ms(wait_ms);
+		wait_ms = wait_ms < 64 ? wait_ms * 2 : wait_ms;
+		look_again(end);
+	}
+}
+
+void counters_write_leaks(const struct reading *begin, const struct reading *end, struct text *out)
+{
+	for (size_t i = 0; i < counter_total; i++) {
+		char number[32], words[256] = "";
+
+		if (!is_left(i, begin, end))
+			continue;
+		format_number((double)(end->value[i] - begin->value[i]) * counters[i].scale, number,
+			      sizeof(number));
+		if (counters[i].source->describe)
+			counters[i].source->describe(i, words, sizeof(words));
+		text_add(out, "# leak %s %s %s left after %u ms%s", counters[i].name, number,
+			 counters[i].unit, SETTLE_MS, *words ? "; " : "");
+		text_add_escaped(out, words, strlen(words), sizeof(words));
+		text_add(out, "\n");
+	}
 }

@@ -14,6 +14,10 @@
  */
 int drm_open_raw(const char *address);
 int drm_open(const char *address);
+/* Samples what the driver tells of the open file (fdinfo), and closes it. */
+void drm_close(int fd);
+/* The sampling alone, of such a text, which is cut up on the way. */
+void drm_fdinfo_tell(char *text);
 void drm_driver(int fd, char *name, size_t size);	/* DRM_IOCTL_VERSION's name */
 
 struct dumb {

@@ -84,6 +84,10 @@ void info(const char *key, const char *fmt, ...) FARM_PRINTF(2, 3);
 
 /* One measured value. name, unit (ns, count, B …) and phase have no blanks; value is finite. */
 void sample(const char *name, double value, const char *unit, const char *phase);
+/* The same of one of several things: a device, an engine. of: letters, digits and "_.:-". */
+void sample_of(const char *name, double value, const char *unit, const char *phase, const char *of);
+/* There is no such sample, and why. */
+void sample_absent(const char *name, const char *fmt, ...) FARM_PRINTF(2, 3);
 
 /*
  * A window samples every counter, and wall time, between begin and end, under the name `phase`.
@@ -139,6 +143,7 @@ void farm_at(const char *file, int line);
 #define param_is(...) FARM_AT(param_is(__VA_ARGS__))
 #define info(...) FARM_AT(info(__VA_ARGS__))
 #define sample(...) FARM_AT(sample(__VA_ARGS__))
+#define sample_of(...) FARM_AT(sample_of(__VA_ARGS__))
 #define window_begin(...) FARM_AT(window_begin(__VA_ARGS__))
 #define window_end(...) FARM_AT(window_end(__VA_ARGS__))
 #define spawn(...) FARM_AT(spawn(__VA_ARGS__))

@@ -6,7 +6,7 @@
 #define FARM_HELPERS
 #include "farm.h"
 
-#define COUNTERS_MAX 64
+#define COUNTERS_MAX 128
 #define NAME_MAX_BYTES 64	/* names of counters, phases, ids, with their NUL */
 #define REASON_MAX_BYTES 512
 #define PARAMS_MAX 32
@@ -31,8 +31,8 @@ bool is_token(const char *string, const char *also); /* letters, digits and `als
 bool parse_u64(const char *string, uint64_t *value);
 bool percent_decode(char *string);		      /* in place; false on a bad escape or NUL */
 const char *signal_name(int number);
-/* The shortest decimal that reads back as the same double. */
-void format_double(double value, char *out, size_t size);
+/* A whole number in full, or the shortest decimal that reads back as the same double. */
+void format_number(double value, char *out, size_t size);
 
 /* --- report.c: what a case leaves in memory that it shares with the harness ---------------------- */
 
@@ -58,22 +58,37 @@ bool report_next(const struct report *report, size_t *cursor, enum record_kind *
 
 struct reading {
 	uint64_t wall_ns;
-	uint64_t value[COUNTERS_MAX];
+	int64_t value[COUNTERS_MAX];
 	uint64_t enabled_ns[COUNTERS_MAX], running_ns[COUNTERS_MAX];
 	bool valid[COUNTERS_MAX];
 };
 
+enum scope { SCOPE_WINDOW, SCOPE_CASE };
+
 /* Opens what each spec names, in place of what was open; says so line by line. */
 void counters_open(char *const *specs, size_t count, struct text *out);
+/* Counters by number; those of one spec have one name and each an `of` of its own. */
 size_t counters_count(void);
+/* The first counter of that name; false if there is none. */
+bool counter_find(const char *name, size_t *index);
 const char *counter_name(size_t index);
+const char *counter_of(size_t index);		/* or "" */
 const char *counter_unit(size_t index);
 const char *counter_absent(size_t index);	/* the reason, or NULL */
-void counters_begin(struct reading *reading);	/* takes the wall time last */
-void counters_end(struct reading *reading);	/* takes the wall time first */
-/* The difference; false, with a reason, when it would not be a true count. */
-bool counter_delta(size_t index, const struct reading *begin, const struct reading *end,
-		   uint64_t *value, char *reason, size_t size);
+bool counter_is_in(size_t index, enum scope scope);
+void counters_begin(struct reading *reading, enum scope scope);	/* takes the wall time last */
+void counters_end(struct reading *reading, enum scope scope);	/* takes the wall time first */
+/*
+ * Gives what is freed late (RCU, deferred work, the last reference of a file) time to go: waits until
+ * nothing is left of what `end` has more than `begin`, at most SETTLE_MS, and brings `end` up to date.
+ */
+void counters_settle(const struct reading *begin, struct reading *end);
+/* "# leak NAME text" for each counter that shows something left behind. */
+void counters_write_leaks(const struct reading *begin, const struct reading *end,
+			  struct text *out);
+/* What came in between, or is there at the end; false, with a reason, when it would not be true. */
+bool counter_value(size_t index, const struct reading *begin, const struct reading *end,
+		   double *value, char *reason, size_t size);
 
 /* --- kmsg.c -------------------------------------------------------------------------------------- */
 

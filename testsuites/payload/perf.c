@@ -4,6 +4,9 @@
  * and read with one system call (PERF_FORMAT_GROUP). Kinds are kept apart because the kernel (seen
  * on 6.12) may leave a member that is of another kind than its leader unscheduled, so that it counts
  * 0 while the group's times say that it ran.
+ *
+ * The first group of the CPU's generic events (cycles, instructions) is pinned: where the CPU has
+ * too few counters for all groups, the kernel takes turns with the others, and these count on.
  */
 #include "counter.h"
 
@@ -15,12 +18,13 @@
 #include <unistd.h>
 
 #define GROUP_MAX 32
-#define HARDWARE_GROUP_MAX 6
+#define CPU_GROUP_MAX 6
 #define GROUPS_MAX 16
-#define CPUS_MAX 256
 
 struct group {
 	uint32_t type;
+	bool cpu_events;
+	const struct cpu_list *where;
 	size_t count;
 	size_t counter[GROUP_MAX];
 	int leader[CPUS_MAX];
@@ -30,35 +34,36 @@ static struct group *groups;
 static size_t group_total;
 static int *event_fds;		/* all of them, to be closed */
 static size_t event_fd_total;
-static int cpus[CPUS_MAX];
-static size_t cpu_total;
+static struct cpu_list online;
 
-static void find_cpus(void)
+bool perf_parse_cpus(const char *text, struct cpu_list *list)
 {
-	char text[1024];
 	const char *next = text;
 
-	cpu_total = 0;
-	if (read_file_raw("/sys/devices/system/cpu/online", text, sizeof(text)) <= 0)
-		strcpy(text, "0");
+	list->count = 0;
 	while (*next >= '0' && *next <= '9') {
 		char *end;
 		unsigned long first = strtoul(next, &end, 10), last = first;
 
 		if (*end == '-')
 			last = strtoul(end + 1, &end, 10);
-		for (unsigned long cpu = first; cpu <= last && cpu_total < CPUS_MAX; cpu++)
-			cpus[cpu_total++] = (int)cpu;
+		for (unsigned long cpu = first; cpu <= last && list->count < CPUS_MAX; cpu++)
+			list->cpu[list->count++] = (int)cpu;
 		next = *end == ',' ? end + 1 : end;
 	}
+	return list->count > 0;
 }
 
 void perf_begin(void)
 {
-	find_cpus();
+	char text[1024];
+
+	if (read_file_raw("/sys/devices/system/cpu/online", text, sizeof(text)) <= 0 ||
+	    !perf_parse_cpus(text, &online))
+		perf_parse_cpus("0", &online);
 	if (!groups)
 		groups = calloc(GROUPS_MAX, sizeof(*groups));
-	event_fds = realloc(event_fds, sizeof(*event_fds) * COUNTERS_MAX * (cpu_total + 1));
+	event_fds = realloc(event_fds, sizeof(*event_fds) * COUNTERS_MAX * (online.count + 1));
 	if (!groups || !event_fds)
 		abort();
 }
@@ -71,25 +76,36 @@ void perf_close(void)
 	group_total = 0;
 }
 
-/* Opens one event on every CPU as a member of a group; 0 or -errno, with nothing left open. */
-static int join_group(struct group *group, struct perf_event_attr *attr)
+static bool is_first_of_cpu(const struct group *group)
+{
+	for (size_t i = 0; i < group_total; i++)
+		if (groups[i].type == PERF_TYPE_HARDWARE)
+			return false;
+	return group->type == PERF_TYPE_HARDWARE;
+}
+
+/* Opens one event on the group's CPUs as a member of it; 0 or -errno, with nothing left open. */
+static int join_group(struct group *group, struct perf_event_attr *attr, const char *filter)
 {
 	size_t first_fd = event_fd_total;
 
 	attr->disabled = !group->count;	/* the leader starts all of them: perf_start() */
-	for (size_t i = 0; i < cpu_total; i++) {
+	attr->pinned = !group->count && is_first_of_cpu(group);
+	for (size_t i = 0; i < group->where->count; i++) {
 		int leader = group->count ? group->leader[i] : -1;
-		int fd = (int)syscall(SYS_perf_event_open, attr, -1, cpus[i], leader,
+		int fd = (int)syscall(SYS_perf_event_open, attr, -1, group->where->cpu[i], leader,
 				      PERF_FLAG_FD_CLOEXEC);
+		int err = fd < 0 ? -errno : 0;
 
-		if (fd < 0) {
-			int err = errno;
-
+		if (fd >= 0)
+			event_fds[event_fd_total++] = fd;
+		if (!err && filter && ioctl(fd, PERF_EVENT_IOC_SET_FILTER, filter))
+			err = -errno;
+		if (err) {
 			while (event_fd_total > first_fd)
 				close(event_fds[--event_fd_total]);
-			return -err;
+			return err;
 		}
-		event_fds[event_fd_total++] = fd;
 		if (!group->count)
 			group->leader[i] = fd;
 	}
@@ -97,27 +113,32 @@ static int join_group(struct group *group, struct perf_event_attr *attr)
 }
 
 /* Puts the event into the last group of its kind, or a new one if that takes no more. */
-int perf_add(size_t counter, struct perf_event_attr *attr)
+int perf_add(size_t counter, struct perf_event_attr *attr, bool cpu_event,
+	     const struct cpu_list *where, const char *filter)
 {
-	size_t limit = attr->type == PERF_TYPE_HARDWARE ? HARDWARE_GROUP_MAX : GROUP_MAX;
+	size_t limit = cpu_event ? CPU_GROUP_MAX : GROUP_MAX;
 	struct group *group = NULL;
 	int err = -EINVAL;
 
 	attr->size = sizeof(*attr);
 	attr->read_format = PERF_FORMAT_GROUP | PERF_FORMAT_TOTAL_TIME_ENABLED |
 			    PERF_FORMAT_TOTAL_TIME_RUNNING;
+	where = where ? where : &online;
 	for (size_t i = 0; i < group_total; i++)
-		if (groups[i].type == attr->type && groups[i].count < limit)
+		if (groups[i].type == attr->type && groups[i].where == where &&
+		    groups[i].count < limit)
 			group = &groups[i];
 	if (group)
-		err = join_group(group, attr);
+		err = join_group(group, attr, filter);
 	if (err == -EINVAL || err == -ENOSPC) {
 		if (group_total == GROUPS_MAX)
 			return -ENOSPC;
 		group = &groups[group_total];
 		group->type = attr->type;
+		group->cpu_events = cpu_event;
+		group->where = where;
 		group->count = 0;
-		err = join_group(group, attr);
+		err = join_group(group, attr, filter);
 		if (!err)
 			group_total++;
 	}
@@ -137,19 +158,11 @@ void perf_absent(size_t counter, int err, const char *what)
 	counter_set_absent(counter, "perf_event_open for %.80s: %s%s", what, errname(err), hint);
 }
 
-void perf_open(size_t counter, struct perf_event_attr *attr, const char *what)
-{
-	int err = perf_add(counter, attr);
-
-	if (err)
-		perf_absent(counter, err, what);
-}
-
 /* Enables the leaders once their groups are whole, so that all members are scheduled together. */
 void perf_start(void)
 {
 	for (size_t i = 0; i < group_total; i++)
-		for (size_t cpu = 0; cpu < cpu_total; cpu++)
+		for (size_t cpu = 0; cpu < groups[i].where->count; cpu++)
 			ioctl(groups[i].leader[cpu], PERF_EVENT_IOC_ENABLE, PERF_IOC_FLAG_GROUP);
 }
 
@@ -159,7 +172,7 @@ static void read_group(const struct group *group, struct reading *reading)
 
 	for (size_t i = 0; i < group->count; i++)
 		reading->valid[group->counter[i]] = true;
-	for (size_t cpu = 0; cpu < cpu_total; cpu++) {
+	for (size_t cpu = 0; cpu < group->where->count; cpu++) {
 		ssize_t got = read(group->leader[cpu], values, sizeof(values));
 		bool whole = got == (ssize_t)(sizeof(*values) * (3 + group->count)) &&
 			     values[0] == group->count;
@@ -171,16 +184,16 @@ static void read_group(const struct group *group, struct reading *reading)
 				reading->valid[counter] = false;
 				continue;
 			}
-			reading->value[counter] += values[3 + i];
+			reading->value[counter] += (int64_t)values[3 + i];
 			reading->enabled_ns[counter] += values[1];
 			reading->running_ns[counter] += values[2];
 		}
 	}
 }
 
-void perf_read(struct reading *reading, bool hardware)
+void perf_read(struct reading *reading, bool cpu_events)
 {
 	for (size_t i = 0; i < group_total; i++)
-		if ((groups[i].type == PERF_TYPE_HARDWARE) == hardware)
+		if (groups[i].cpu_events == cpu_events)
 			read_group(&groups[i], reading);
 }

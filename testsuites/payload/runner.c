@@ -316,6 +316,7 @@ static void write_output(struct text *out, const struct child *child)
 /* Why each counter is absent from this block; empty for those that counted everywhere. */
 static char absences[COUNTERS_MAX][REASON_MAX_BYTES];
 
+/* Counters of one name are absent together: a sum over some of them would be too little. */
 static void note_absence(const char *name, const char *reason)
 {
 	for (size_t i = 0; i < counters_count(); i++)
@@ -333,14 +334,15 @@ static void find_absences(const struct reading *begin, const struct reading *end
 	enum record_kind kind;
 	size_t cursor = 0;
 
+	memset(absences, 0, sizeof(absences));
 	for (size_t i = 0; i < counters_count(); i++) {
-		uint64_t value;
+		char reason[REASON_MAX_BYTES];
+		double value;
 
-		absences[i][0] = '\0';
 		if (counter_absent(i))
-			snprintf(absences[i], sizeof(absences[i]), "%s", counter_absent(i));
-		else
-			counter_delta(i, begin, end, &value, absences[i], sizeof(absences[i]));
+			note_absence(counter_name(i), counter_absent(i));
+		else if (!counter_value(i, begin, end, &value, reason, sizeof(reason)))
+			note_absence(counter_name(i), reason);
 	}
 	while (report_next(report, &cursor, &kind, text, sizeof(text))) {
 		char *blank = strchr(text, ' ');
@@ -365,6 +367,13 @@ static bool is_of_absent(const char *sample)
 	return false;
 }
 
+static void write_absence(struct text *out, const char *name, const char *reason)
+{
+	text_add(out, "# absent counter=%s reason=", name);
+	text_add_escaped(out, reason, strlen(reason), REASON_MAX_BYTES);
+	text_add(out, "\n");
+}
+
 /* What the case told, in its order; returns the number of samples. */
 static size_t write_records(struct text *out)
 {
@@ -381,6 +390,15 @@ static size_t write_records(struct text *out)
 			text_add(out, "# info ");
 			text_add_escaped(out, text, strlen(text), sizeof(text));
 			text_add(out, "\n");
+		} else if (kind == RECORD_ABSENT) {
+			char *blank = strchr(text, ' ');
+			size_t counter;
+
+			if (!blank)
+				continue;
+			*blank = '\0';
+			if (!counter_find(text, &counter))	/* else write_counters() says it */
+				write_absence(out, text, blank + 1);
 		}
 	}
 	return samples;
@@ -392,17 +410,18 @@ static size_t write_counters(struct text *out, const struct reading *begin,
 	text_add(out, "# sample name=wall value=%llu unit=ns phase=case seq=%zu\n",
 		 (unsigned long long)(end->wall_ns - begin->wall_ns), samples++);
 	for (size_t i = 0; i < counters_count(); i++) {
-		char reason[REASON_MAX_BYTES];
-		uint64_t value;
+		char reason[REASON_MAX_BYTES], number[32];
+		size_t first;
+		double value;
 
 		if (absences[i][0]) {
-			text_add(out, "# absent counter=%s reason=", counter_name(i));
-			text_add_escaped(out, absences[i], strlen(absences[i]), REASON_MAX_BYTES);
-			text_add(out, "\n");
-		} else if (counter_delta(i, begin, end, &value, reason, sizeof(reason))) {
-			text_add(out, "# sample name=%s value=%llu unit=%s phase=case seq=%zu\n",
-				 counter_name(i), (unsigned long long)value, counter_unit(i),
-				 samples++);
+			if (counter_find(counter_name(i), &first) && first == i)
+				write_absence(out, counter_name(i), absences[i]);
+		} else if (counter_value(i, begin, end, &value, reason, sizeof(reason))) {
+			format_number(value, number, sizeof(number));
+			text_add(out, "# sample name=%s value=%s unit=%s phase=case%s%s seq=%zu\n",
+				 counter_name(i), number, counter_unit(i),
+				 *counter_of(i) ? " of=" : "", counter_of(i), samples++);
 		}
 	}
 	return samples;
@@ -455,7 +474,7 @@ bool runner_run(const struct run_request *request, struct watch *watch, struct t
 		return refuse(out, NULL, request, outcome, "this payload has no such case", "unknown");
 	child.limit_ms = request->timeout_ms ? request->timeout_ms : case_timeout_ms(child.test);
 	kmsg_mark();
-	counters_begin(&begin);
+	counters_begin(&begin, SCOPE_CASE);
 	err = start(&child, request);
 	if (err) {
 		snprintf(ending.reason, sizeof(ending.reason), "the harness could not start it: %s",
@@ -464,7 +483,9 @@ bool runner_run(const struct run_request *request, struct watch *watch, struct t
 	}
 	follow(&child, watch);
 	survivors = reap_all(&child);
-	counters_end(&end);
+	counters_end(&end, SCOPE_CASE);
+	if (survivors >= 0)	/* what does not die still holds what it has */
+		counters_settle(&begin, &end);
 	drain_output(&child);
 	close(child.output_fd);
 	close(child.pidfd);
@@ -475,6 +496,8 @@ bool runner_run(const struct run_request *request, struct watch *watch, struct t
 		find_absences(&begin, &end);
 		samples = write_records(out);
 		samples = write_counters(out, &begin, &end, samples);
+		if (survivors >= 0)
+			counters_write_leaks(&begin, &end, out);
 		kmsg_report(out);
 		write_verdict(out, request, &ending, samples);
 		*outcome = ending.timed_out ? FARM_FAIL : ending.outcome;

@@ -3,6 +3,7 @@
 #include "harness.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -157,8 +158,12 @@ bool percent_decode(char *string)
 	return true;
 }
 
-void format_double(double value, char *out, size_t size)
+void format_number(double value, char *out, size_t size)
 {
+	if (fabs(value) < 9007199254740992.0 && value == (double)(int64_t)value) {
+		snprintf(out, size, "%lld", (long long)value);
+		return;
+	}
 	for (int digits = 6; digits <= 17; digits++) {
 		snprintf(out, size, "%.*g", digits, value);
 		if (strtod(out, NULL) == value)

@@ -32,5 +32,5 @@ CASE(export_twice, "Exporting a GEM object twice yields the same dma-buf, anothe
 	close(different);
 	gem_close(drm, one.handle);
 	gem_close(drm, other.handle);
-	close(drm);
+	drm_close(drm);
 }

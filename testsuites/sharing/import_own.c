@@ -28,5 +28,5 @@ CASE(import_own, "Importing one's own export yields the same handle, in the file
 
 	gem_close(drm, again);
 	close(buffer);
-	close(drm);
+	drm_close(drm);
 }
