@@ -152,15 +152,19 @@ class BoardReady(_Event):
 
 
 class CaseStarted(_Event):
-    """A test with its parameters begins; its ``attempt`` counts from 1."""
+    """A test with its parameters begins; ``attempt`` counts from 1, its ``replicate`` from 0."""
 
     type: Literal["case_started"] = "case_started"
     nodeid: str
     attempt: Number = Field(default=1, ge=1)
+    replicate: Number = 0
 
 
 class SampleEvent(BaseModel):
-    """One sample on the wire; its value is finite."""
+    """One sample on the wire; its value is finite.
+
+    ``replicate`` counts from the one of the event; journals of before had several in one event.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -181,7 +185,11 @@ class AbsentEvent(BaseModel):
 
 
 class CaseFinished(_Event):
-    """A test ended. ``case_hash`` is the payload case's source hash with the harness's version.
+    """A replicate of a test ended.
+
+    ``case_hash`` is the payload case's source hash with the harness's version. ``seeded`` says that
+    the test took the job's seed for its decisions; ``decisions`` is the digest of them, as far as
+    its case told one.
 
     ``console`` holds the last console lines of the case where the verdict wants explaining;
     ``cell`` is set by sharing-matrix tests: exporter, importer, outcome (``shared``, ``refused``,
@@ -193,6 +201,7 @@ class CaseFinished(_Event):
     type: Literal["case_finished"] = "case_finished"
     nodeid: str
     attempt: Number = Field(default=1, ge=1)
+    replicate: Number = 0
     verdict: Verdict
     reason: str = ""
     duration_s: float = Field(default=0.0, ge=0.0)
@@ -203,6 +212,8 @@ class CaseFinished(_Event):
     cell: dict[str, str] = {}
     observed: dict[str, str] = {}
     cached: bool = False
+    seeded: bool = False
+    decisions: str = ""
 
 
 class Complaint(_Event):

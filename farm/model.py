@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -30,6 +30,39 @@ class Verdict(StrEnum):
     def is_gap(self) -> bool:
         """Whether the verdict leaves open if what was tested is right: exit 3."""
         return self in (Verdict.INFRA, Verdict.MISS, Verdict.NEW)
+
+
+WORST_FIRST = (
+    Verdict.FAIL,
+    Verdict.ERROR,
+    Verdict.XPASS,
+    Verdict.NEW,
+    Verdict.INFRA,
+    Verdict.MISS,
+    Verdict.XFAIL,
+    Verdict.PASS,
+    Verdict.SKIP,
+)
+"""Verdicts from what needs a look to what does not; several together count as the first."""
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """Return what several verdicts amount to: the worst; SKIP only where nothing else is."""
+    found = set(verdicts)
+    return next((verdict for verdict in WORST_FIRST if verdict in found), None)
+
+
+def amount(replicates: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
+    """Return the verdict and reason that a test's replicates amount to, given at least one's.
+
+    The worst counts, with the reason of the first that has it and, where they differ, in how many.
+    """
+    verdict = worst(verdict for verdict, _ in replicates)
+    assert verdict is not None, "at least one replicate"
+    reasons = [reason for one, reason in replicates if one is verdict]
+    if len(reasons) == len(replicates):
+        return verdict, reasons[0]
+    return verdict, f"{len(reasons)} of {len(replicates)} replicates: {reasons[0]}"
 
 
 class Better(StrEnum):

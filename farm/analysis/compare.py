@@ -15,8 +15,7 @@ from statistics import median
 
 from farm.analysis.ranks import Shift, shift, spread
 from farm.analysis.trend import EXACT_UNITS, RESTLESS, History
-from farm.analysis.verdicts import worst
-from farm.model import Verdict
+from farm.model import Verdict, worst
 from farm.store.records import JobRecord, RunRecord, SampleRecord, TestRecord
 
 EITHER_WAY = ("dma_fence_",)
@@ -60,14 +59,14 @@ class VerdictChange:
 class Difference:
     """A number that differs, as a fact; None where only the other run has it.
 
-    ``worse`` says that it grew, where less is better and the case is the same.
+    Of several replicates it is the median. ``worse`` says that it grew, where less is better and
+    the case is the same.
     """
 
     where: Where
     metric: str
     unit: str
     params: Mapping[str, str]
-    replicate: int
     before: float | None
     after: float | None
     exact: bool
@@ -120,7 +119,7 @@ class Identity:
 class Comparison:
     """Everything that differs from one run to another.
 
-    ``equal`` counts the exact samples that are the same, ``noisy`` holds the metrics that moved,
+    ``equal`` counts the exact numbers that are the same, ``noisy`` holds the metrics that moved,
     ``still`` counts those that did not and ``untold`` those with too few values to tell.
     """
 
@@ -201,14 +200,15 @@ def compare(before: RunRecord, after: RunRecord, history: History | None = None)
         same = one.case_hash == other.case_hash
         for name in dict.fromkeys((*early, *late)):
             if exact or _counts(name):
-                found, alike = _facts(where, name, early, late, exact=exact, same=same)
-                differences += found
-                equal += alike
+                sides = early.get(name, ()), late.get(name, ())
+                found = _fact(where, name, *sides, exact=exact, same=same)
+                differences += [] if found is None else [found]
+                equal += found is None
             elif name in early and name in late:
-                sides = _sides(
+                values = _sides(
                     early[name], late[name], before, one.kernels, other.kernels, history or {}
                 )
-                noisy.append(_noisy(where, name, *sides, same=same))
+                noisy.append(_noisy(where, name, *values, same=same))
     return Comparison(
         before=before.id,
         after=after.id,
@@ -253,30 +253,25 @@ def _less_is_better(metric: str, unit: str) -> bool:
     return not unit.endswith("/s") and not metric.startswith(EITHER_WAY)
 
 
-def _facts(
+def _fact(
     where: Where,
     name: tuple[str, str, Params],
-    early: Mapping[tuple[str, str, Params], Sequence[tuple[SampleRecord, str]]],
-    late: Mapping[tuple[str, str, Params], Sequence[tuple[SampleRecord, str]]],
+    early: Sequence[tuple[SampleRecord, str]],
+    late: Sequence[tuple[SampleRecord, str]],
     *,
     exact: bool,
     same: bool,
-) -> tuple[list[Difference], int]:
-    """Return what differs in one metric, and how many of its values are equal."""
+) -> Difference | None:
+    """Return the difference between the medians of one metric, None where they are equal."""
     metric, unit, params = name
-    olds = [one.value for one, _ in early.get(name, ())]
-    news = [one.value for one, _ in late.get(name, ())]
-    found = []
-    length = max(len(olds), len(news))
-    for number in range(length):
-        old = olds[number] if number < len(olds) else None
-        new = news[number] if number < len(news) else None
-        if old == new:
-            continue
-        grew = old is not None and new is not None and new > old
-        worse = same and grew and _less_is_better(metric, unit)
-        found.append(Difference(where, metric, unit, dict(params), number, old, new, exact, worse))
-    return found, length - len(found)
+    old, new = (
+        median(one.value for one, _ in samples) if samples else None for samples in (early, late)
+    )
+    if old == new:
+        return None
+    grew = old is not None and new is not None and new > old
+    worse = same and grew and _less_is_better(metric, unit)
+    return Difference(where, metric, unit, dict(params), old, new, exact, worse)
 
 
 def _sides(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from farm.analysis.trend import WHOLE_CASE
 from farm.model import Verdict
@@ -73,7 +74,12 @@ def _measured(test: TestRecord, metric: str) -> float | None:
 
     The whole case's samples do not tell what the import cost: they bracket its set-up as well.
     """
-    for sample in test.samples:
-        if sample.metric == metric and sample.params.get("phase", WHOLE_CASE) != WHOLE_CASE:
-            return sample.value
-    return None
+    found = (
+        sample
+        for sample in test.samples
+        if sample.metric == metric and sample.params.get("phase", WHOLE_CASE) != WHOLE_CASE
+    )
+    first = next(found, None)
+    if first is None:
+        return None
+    return median(sample.value for sample in test.samples if sample.series == first.series)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farm.analysis.verdicts import count, worst
-from farm.model import Verdict
+from farm.analysis.verdicts import count
+from farm.model import Verdict, worst
 from farm.store.records import RunRecord
 
 

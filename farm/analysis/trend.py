@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from farm.analysis.ranks import spread
 from farm.store.records import Point, SampleRecord, TestRecord
 
 History = Mapping[tuple[str, str], tuple[Point, ...]]
@@ -39,6 +40,11 @@ class Trend:
     replicates: tuple[float, ...]
     earlier: tuple[Point, ...]
     noiseless: bool = False
+
+    @property
+    def spread(self) -> float:
+        """The median distance of the replicates from their median."""
+        return spread(self.replicates)
 
     @property
     def usual(self) -> float | None:

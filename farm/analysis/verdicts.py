@@ -5,20 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from farm.model import Verdict
-
-WORST_FIRST = (
-    Verdict.FAIL,
-    Verdict.ERROR,
-    Verdict.XPASS,
-    Verdict.NEW,
-    Verdict.INFRA,
-    Verdict.MISS,
-    Verdict.XFAIL,
-    Verdict.PASS,
-    Verdict.SKIP,
-)
-"""Verdicts from what needs a look to what does not; several together count as the first."""
+from farm.model import WORST_FIRST, Verdict
 
 
 def count(verdicts: Iterable[Verdict]) -> dict[Verdict, int]:
@@ -33,12 +20,6 @@ def total(counts: Iterable[Mapping[Verdict, int]]) -> dict[Verdict, int]:
     for one in counts:
         summed.update(one)
     return {verdict: summed[verdict] for verdict in WORST_FIRST if summed[verdict]}
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """Return what several verdicts amount to: the worst; SKIP only where nothing else is."""
-    found = set(verdicts)
-    return next((verdict for verdict in WORST_FIRST if verdict in found), None)
 
 
 def exit_code(counts: Mapping[Verdict, int]) -> int:

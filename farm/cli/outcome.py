@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from farm.again import again
 from farm.cli.output import add_row, out, table
 from farm.cli.phases import Phases
 from farm.errors import FarmError
@@ -17,6 +18,10 @@ from farm.errors import FarmError
 if TYPE_CHECKING:
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
+
+
+SHOWN = 5
+"""Failures whose command is printed; there is one command for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
                 "image": job.spec.image.profile,
                 "kernel": job.view.kernel,
                 "journal": str(job.spec.journal),
+                "seed": job.spec.effort.seed,
                 "verdicts": {str(name): n for name, n in job.view.final_counts().items()},
             }
             for job in outcome.jobs
@@ -120,6 +126,33 @@ def print_second_attempts(first_reasons: Sequence[str]) -> None:
 
     if said := second_attempts(first_reasons):
         out().print(Text(one_line(said), style="yellow"), soft_wrap=True)
+
+
+def print_again(commands: Sequence[str], run_id: str) -> None:
+    """Print the commands that repeat what failed, or of many the one that repeats them all."""
+    console = out()
+    for command in commands[:SHOWN]:
+        console.print(f"again: {command}", soft_wrap=True, markup=False, highlight=False)
+    if len(commands) > SHOWN:
+        console.print(f"all {len(commands)} again: farm run --failed {run_id}", soft_wrap=True)
+
+
+def _commands(job: Job) -> list[str]:
+    """Return the commands that repeat what failed in a job."""
+    spec = job.spec
+    return [
+        again(
+            finding.nodeid,
+            board=spec.board,
+            board_type=spec.board_type,
+            hardware=spec.hardware,
+            image=spec.image.profile,
+            argv=spec.argv,
+            effort=spec.effort if finding.seeded else None,
+        )
+        for finding in job.view.last.values()
+        if finding.verdict.is_failure
+    ]
 
 
 def print_summary(outcome: Outcome) -> None:
@@ -141,5 +174,9 @@ def print_summary(outcome: Outcome) -> None:
     console.print(listing)
     reasons = [reason for job in outcome.jobs for reason in job.view.first_reasons]
     print_second_attempts(reasons)
+    print_again([command for job in outcome.jobs for command in _commands(job)], outcome.run)
+    if any(finding.seeded for job in outcome.jobs for finding in job.view.last.values()):
+        seeds = dict.fromkeys(str(job.spec.effort.seed) for job in outcome.jobs)
+        console.print(f"seed: {', '.join(seeds)}")
     if outcome.report:
         console.print(f"report: {outcome.report}", soft_wrap=True)

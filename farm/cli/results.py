@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from farm.cli.outcome import print_second_attempts
+from farm.cli.outcome import print_again, print_second_attempts
 from farm.cli.output import JsonFlag, add_row, err, error_text, out, print_json, table
 from farm.errors import FarmError, InfraError, JournalError, UsageError
-from farm.model import Verdict
+from farm.model import WORST_FIRST, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -164,6 +164,7 @@ def show(
     if listed:
         console.print()
         console.print(_cases(listed))
+    print_again([job.again(test) for job, test in rows if test.verdict.is_failure], record.id)
     if hidden := len(rows) - len(listed):
         err().print(f"{hidden} passed or skipped (--all lists them)")
 
@@ -295,8 +296,6 @@ def _cases(rows: Iterable[tuple[JobRecord, TestRecord]]) -> Table:
 
 
 def _sorted(run: RunRecord) -> list[tuple[JobRecord, TestRecord]]:
-    from farm.analysis.verdicts import WORST_FIRST
-
     rows = [(job, test) for job in run.jobs for test in job.final_tests]
     return sorted(rows, key=lambda row: WORST_FIRST.index(row[1].verdict))
 

@@ -164,14 +164,15 @@ def run(
         ),
     ] = None,
     stress_seconds: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--stress-seconds",
             metavar="N",
             envvar="FARM_STRESS_SECONDS",
-            help="How long each stress case goes on.",
+            help="How long each stress case goes on. Default: 2.",
+            show_default=False,
         ),
-    ] = 2.0,
+    ] = None,
     repeat: Annotated[
         int,
         typer.Option(
@@ -272,7 +273,7 @@ def _effort(**chosen: float | None) -> Effort:
     from farm.events import Effort
 
     try:
-        return Effort.model_validate(chosen)
+        return Effort.model_validate({k: v for k, v in chosen.items() if v is not None})
     except ValidationError as error:
         first = error.errors()[0]
         option = {"stress_s": "stress-seconds"}.get(str(first["loc"][0]), first["loc"][0])
@@ -304,6 +305,7 @@ def _repeat(
     with open_store(options.db) as store:
         run_id = resolve_run(store, failed)
         rows = unsettled(load_run(store, run_id))
+        seeded = next((job.effort for job, test in rows if test.seeded), None)
     select: dict[str, list[str]] = {}
     for job, test in rows:
         select.setdefault(job.board_type, []).append(test.nodeid)
@@ -313,6 +315,9 @@ def _repeat(
             next_step="leave out --failed to run everything",
         )
     changes: dict[str, Any] = {}
+    if seeded is not None:  # what the command line says, above what that run was told
+        told = options.effort.model_dump(exclude_unset=True)
+        changes["effort"] = seeded.model_copy(update={"repeat": 1, **told})
     if not explicit:
         files = {nodeid.partition("::")[0] for ids in select.values() for nodeid in ids}
         changes["suites"] = sorted(files)

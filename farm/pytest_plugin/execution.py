@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator
+from dataclasses import replace
 
 import pytest
 from _pytest.runner import runtestprotocol
 
 from farm import events
 from farm.errors import FarmError, InfraError
-from farm.model import Verdict
+from farm.model import Verdict, worst
 from farm.pytest_plugin.board import Board
 from farm.pytest_plugin.cells import Cell
 from farm.pytest_plugin.collection import keep, key_of, nodeid_of, parametrise
@@ -180,12 +181,37 @@ class BoardRun:
             console = self.job.settings.out / "console.log"
             if console.is_file():
                 terminalreporter.write_line(f"console: {console}")
+            terminalreporter.write_line(f"seed: {self.job.settings.seed}")
 
     def _attempt(
         self, item: pytest.Item, nextitem: pytest.Item | None, attempt: int, hung: bool
     ) -> tuple[list[pytest.TestReport], Ruling]:
+        """Run every replicate, and return what the worst of them came to.
+
+        Replicates end with the board, and with a skip: it would only be repeated. Another attempt
+        would hide that one of them has failed.
+        """
+        done: list[tuple[list[pytest.TestReport], Ruling]] = []
+        for replicate in range(self.job.settings.effort.repeat):
+            done.append(self._replicate(item, nextitem, attempt, replicate, hung))
+            last = done[-1][1]
+            if last.again or last.verdict is Verdict.SKIP or self.job.gone:
+                break
+        verdict = worst(ruling.verdict for _, ruling in done)
+        reports, ruling = next(one for one in done if one[1].verdict is verdict)
+        again = last.again and not ruling.verdict.is_failure
+        return reports, replace(ruling, again=again, hung=last.hung)
+
+    def _replicate(
+        self,
+        item: pytest.Item,
+        nextitem: pytest.Item | None,
+        attempt: int,
+        replicate: int,
+        hung: bool,
+    ) -> tuple[list[pytest.TestReport], Ruling]:
         key = key_of(item)
-        self.job.write(events.CaseStarted(nodeid=key.nodeid, attempt=attempt))
+        self.job.write(events.CaseStarted(nodeid=key.nodeid, attempt=attempt, replicate=replicate))
         record = Record()
         item.stash[RECORD] = record
         began, booting = time.monotonic(), self.job.booting_s
@@ -207,6 +233,7 @@ class BoardRun:
             events.CaseFinished(
                 nodeid=key.nodeid,
                 attempt=attempt,
+                replicate=replicate,
                 verdict=ruling.verdict,
                 reason=ruling.reason or record.from_cache(),
                 duration_s=max(0.0, duration),
@@ -217,6 +244,8 @@ class BoardRun:
                 cell=record.cell,
                 observed=dict(ruling.observed),
                 cached=bool(record.from_cache()),
+                seeded=record.seeded,
+                decisions=record.decisions(),
             )
         )
         return reports, ruling

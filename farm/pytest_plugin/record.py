@@ -9,7 +9,9 @@ import pytest
 
 from farm.board.result import CaseResult
 from farm.events import AbsentEvent, SampleEvent
-from farm.model import Sample
+
+EFFORT = ("seed", "ms")
+"""Parameters of stress cases that make no other thing of what is measured."""
 
 MAX_SAMPLES = 10_000
 """Samples of one test that are kept: they go into one event of the journal."""
@@ -36,10 +38,11 @@ class Record:
     seeded: bool = False
 
     def samples(self) -> list[SampleEvent]:
-        """Return the samples of all payload runs, no two alike in metric, parameters, replicate.
+        """Return the samples of all payload runs, no two alike in metric and parameters.
 
         A run that differs from the test's first in case or parameters has the difference among
-        its samples' parameters; runs that differ in nothing are replicates. What is beyond
+        its samples' parameters. What is measured once more without any difference is ``nth=2`` and
+        so on: within a test that is another thing measured, not a replicate of it. What is beyond
         :data:`MAX_SAMPLES` is left out.
         """
         seen: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
@@ -49,8 +52,14 @@ class Record:
             for sample in result.samples:
                 labels = {**difference, **sample.params}
                 name = (sample.metric, tuple(sorted(labels.items())))
-                found.append(_event(sample, labels, seen[name]))
                 seen[name] += 1
+                if seen[name] > 1:
+                    labels["nth"] = str(seen[name])
+                found.append(
+                    SampleEvent(
+                        metric=sample.metric, value=sample.value, unit=sample.unit, params=labels
+                    )
+                )
         return found[:MAX_SAMPLES]
 
     @property
@@ -70,6 +79,11 @@ class Record:
         reasons = {one.counter: one.reason for _, result in self.runs for one in result.absent}
         return [AbsentEvent(counter=name, reason=text) for name, text in reasons.items()]
 
+    def decisions(self) -> str:
+        """Return the digests of what the test's stress cases decided, one after the other."""
+        told = [result.info.get("decisions", "") for _, result in self.runs]
+        return " ".join(filter(None, told))
+
     def case_hash(self, case: str) -> str:
         """Return the hash of ``case`` if it was run, else of the first case that was."""
         hashes = [result.case_hash for _, result in self.runs]
@@ -79,19 +93,11 @@ class Record:
     def _difference(self, params: dict[str, str], result: CaseResult) -> dict[str, str]:
         first_params, first = self.runs[0]
         found = {key: value for key, value in params.items() if first_params.get(key) != value}
+        for name in EFFORT if self.seeded else ():
+            found.pop(name, None)
         if result.case != first.case:
             found["run_case"] = result.case
         return found
-
-
-def _event(sample: Sample, labels: dict[str, str], replicate: int) -> SampleEvent:
-    return SampleEvent(
-        metric=sample.metric,
-        value=sample.value,
-        unit=sample.unit,
-        params=labels,
-        replicate=replicate,
-    )
 
 
 RECORD = pytest.StashKey[Record]()

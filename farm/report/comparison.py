@@ -64,7 +64,6 @@ def _metric(one: Difference | Noisy) -> dict[str, Any]:
 def _fact(one: Difference) -> dict[str, Any]:
     return {
         **_metric(one),
-        "replicate": one.replicate,
         "before": None if one.before is None else number(one.before),
         "after": None if one.after is None else number(one.after),
         "exact_board": one.exact,

@@ -112,6 +112,7 @@ def _environment() -> jinja2.Environment:
         "change": change,
         "spark": _spark,
         "value": lambda trend: quantity(trend.value, trend.unit),
+        "spread": lambda trend: quantity(trend.spread, trend.unit),
         "before": _before,
         "counts": _counts,
     }

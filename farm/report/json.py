@@ -84,6 +84,17 @@ def _case(job: JobRecord, test: TestRecord, *, full: bool = False) -> dict[str, 
             for sample in test.samples
         ],
         "absent": [{"counter": one.counter, "reason": one.reason} for one in test.absent],
+        "replicates": [
+            {
+                "verdict": one.verdict.value,
+                "reason": one.reason,
+                "duration_s": number(one.duration_s),
+            }
+            for one in test.replicates
+        ],
+        "seed": job.effort.seed if test.seeded else None,
+        "decisions": test.decisions,
+        "again": job.again(test),
     }
     if full:
         row |= {
@@ -132,6 +143,7 @@ def _job(job: JobRecord) -> dict[str, Any]:
         },
         "kernel": job.kernel,
         "farm_version": job.farm_version,
+        "effort": job.effort.model_dump(),
         "controller": job.controller,
         "journal": job.journal,
         "started": iso(job.started_at),

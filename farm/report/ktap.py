@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from farm.analysis.verdicts import worst
-from farm.model import Verdict
+from farm.model import Verdict, worst
 from farm.report.text import one_line, plain
 from farm.store.records import JobRecord, RunRecord, TestRecord
 

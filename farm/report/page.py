@@ -11,8 +11,8 @@ from farm.analysis.matrix import Matrix, matrix
 from farm.analysis.requirements import RequirementRow, requirements
 from farm.analysis.summary import second_attempts
 from farm.analysis.trend import History, Trend, trends
-from farm.analysis.verdicts import WORST_FIRST, count, total
-from farm.model import Verdict
+from farm.analysis.verdicts import count, total
+from farm.model import WORST_FIRST, Verdict
 from farm.store.records import ComplaintRecord, JobRecord, RunRecord, TestRecord
 
 VerdictHistory = Mapping[tuple[str, str], tuple[tuple[str, Verdict], ...]]

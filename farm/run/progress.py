@@ -150,7 +150,7 @@ class _Lines:
 
     def failures(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            findings = list(job.view.last.values())
+            findings = job.view.told
             for finding in findings[job.findings_told :]:
                 if finding.verdict in LOUD:
                     line = Text(f"{finding.verdict:5} ", style=STYLES[finding.verdict])

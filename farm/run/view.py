@@ -6,21 +6,25 @@ A view is a fold over events; it does no I/O but following the journal as it gro
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from farm import events
 from farm.errors import JournalError
-from farm.model import Verdict
+from farm.model import Verdict, amount
 
 
 @dataclass(slots=True)
 class Finding:
-    """A test that did not simply pass: its node id, verdict and reason."""
+    """What became of a test, or of one replicate of it.
+
+    ``seeded`` says that it took its decisions by the job's seed.
+    """
 
     nodeid: str
     verdict: Verdict
     reason: str
+    seeded: bool = False
 
 
 @dataclass(slots=True)
@@ -28,6 +32,8 @@ class JobView:
     """One job as far as its journal tells; times are seconds.
 
     ``spent`` is how long the job was in each state, ``boot_s`` how long the last boot took.
+    ``last`` holds what each test's last attempt amounts to, over its replicates so far; ``told``
+    has every replicate of every attempt in the order in which they ended.
     """
 
     board: str
@@ -37,6 +43,7 @@ class JobView:
     current: str = ""
     kernel: str = ""
     last: dict[str, Finding] = field(default_factory=dict)
+    told: list[Finding] = field(default_factory=list)
     complaint: str = ""
     boot_s: float = 0.0
     spent: dict[str, float] = field(default_factory=dict)
@@ -46,6 +53,7 @@ class JobView:
     began: dict[str, int] = field(default_factory=dict)
     first_reasons: list[str] = field(default_factory=list)
     seen_t: float = 0.0
+    _replicates: dict[str, list[tuple[Verdict, str]]] = field(default_factory=dict)
 
     def add(self, event: events.Event) -> None:
         """Take one event into account."""
@@ -64,11 +72,11 @@ class JobView:
             case events.CaseStarted():
                 self.current = event.nodeid
                 self.began[event.nodeid] = event.attempt
-                if event.attempt == 2 and event.nodeid in self.last:
+                if (event.attempt, event.replicate) == (2, 0) and event.nodeid in self.last:
                     self.first_reasons.append(self.last[event.nodeid].reason)
             case events.CaseFinished():
                 self.current = "" if self.current == event.nodeid else self.current
-                self.last[event.nodeid] = Finding(event.nodeid, event.verdict, event.reason)
+                self._finished(event)
                 if self.began.get(event.nodeid) == event.attempt:
                     del self.began[event.nodeid]
             case events.Complaint():
@@ -77,6 +85,17 @@ class JobView:
                 self.finished, self.ok, self.reason = True, event.ok, event.reason
             case _:
                 pass
+
+    def _finished(self, event: events.CaseFinished) -> None:
+        of = f" (replicate {event.replicate + 1})" if event.replicate else ""
+        one = Finding(event.nodeid, event.verdict, event.reason, event.seeded)
+        self.told.append(replace(one, reason=f"{event.reason}{of}"))
+        replicates = self._replicates.setdefault(event.nodeid, [])
+        if event.replicate == 0:
+            replicates.clear()
+        replicates.append((event.verdict, event.reason))
+        verdict, reason = amount(replicates)
+        self.last[event.nodeid] = replace(one, verdict=verdict, reason=reason)
 
     def close(self, reason: str) -> None:
         """Note that the worker is gone; ``reason`` counts if the journal gives none."""

@@ -21,12 +21,11 @@ from farm.events import (
     JobStarted,
     Key,
     Plan,
-    SampleEvent,
     StateChanged,
     encode,
     read_journal,
 )
-from farm.model import Absent, ImageProvenance, Verdict
+from farm.model import Absent, ImageProvenance, Verdict, amount
 from farm.store.records import (
     ArtifactRecord,
     BootRecord,
@@ -34,6 +33,7 @@ from farm.store.records import (
     ComplaintRecord,
     ImageRecord,
     JobRecord,
+    ReplicateRecord,
     SampleRecord,
     StateRecord,
     TestRecord,
@@ -101,7 +101,34 @@ class _Attempt:
 
     started_at: float = 0.0
     boot: int = 0
-    finish: CaseFinished | None = None
+    begun: int = 0
+    ends: dict[int, CaseFinished] = field(default_factory=dict)
+
+    @property
+    def finishes(self) -> list[CaseFinished]:
+        """What is known of the replicates that ended, in their order."""
+        return [self.ends[number] for number in sorted(self.ends)]
+
+    @property
+    def replicates(self) -> tuple[ReplicateRecord, ...]:
+        """What became of each replicate; the last one may have been cut short."""
+        found = [
+            ReplicateRecord(one.verdict, _text(one.reason), one.duration_s) for one in self.finishes
+        ]
+        if self.begun and self.begun - 1 not in self.ends:
+            found.append(ReplicateRecord(Verdict.INFRA, RUNNING, 0.0))
+        return tuple(found)
+
+    @property
+    def verdict(self) -> tuple[Verdict, str]:
+        """What the replicates amount to, and why."""
+        return amount([(one.verdict, one.reason) for one in self.replicates])
+
+    @property
+    def telling(self) -> CaseFinished | None:
+        """The replicate whose evidence stands for all: the first with their verdict."""
+        alike = (one for one in self.finishes if one.verdict is self.verdict[0])
+        return next(alike, self.finishes[-1] if self.ends else None)
 
 
 @dataclass(slots=True)
@@ -131,9 +158,11 @@ class _Fold:
                 self._ready(event)
             case CaseStarted():
                 attempt = self._attempt(event.nodeid, event.attempt)
-                attempt.started_at, attempt.boot = event.t, self.boot
+                if event.replicate == 0:
+                    attempt.started_at, attempt.boot = event.t, self.boot
+                attempt.begun = event.replicate + 1
             case CaseFinished():
-                self._attempt(event.nodeid, event.attempt).finish = event
+                self._attempt(event.nodeid, event.attempt).ends[event.replicate] = event
             case Complaint():
                 self._complaint(event)
             case Artifact():
@@ -188,6 +217,7 @@ class _Fold:
             hardware=_texts(start.hardware),
             farm_version=_text(start.farm_version),
             argv=tuple(map(_text, start.argv)),
+            effort=start.effort,
             controller=_text(start.controller),
             boot_id=_text(start.boot_id),
             pid=start.pid,
@@ -210,7 +240,7 @@ class _Fold:
 
     def _trouble(self) -> str:
         """Return why the last test that met trouble of board or lab did."""
-        ends = [attempts[max(attempts)].finish for attempts in self.attempts.values()]
+        ends = [attempts[max(attempts)].telling for attempts in self.attempts.values()]
         met = [end for end in ends if end is not None and end.verdict is Verdict.INFRA]
         return max(met, key=lambda end: end.seq).reason if met else ""
 
@@ -225,10 +255,7 @@ class _Fold:
             last = max(attempts)
             for number in sorted(attempts):
                 attempt = attempts[number]
-                verdict, reason = Verdict.INFRA, RUNNING
-                if attempt.finish is not None:
-                    verdict, reason = attempt.finish.verdict, attempt.finish.reason
-                yield _record(job, key, number, number == last, attempt, verdict, reason)
+                yield _record(job, key, number, number == last, attempt, *attempt.verdict)
 
 
 def _missed(job: JobRecord, trouble: str) -> str:
@@ -247,18 +274,15 @@ def _record(
     verdict: Verdict,
     reason: str,
 ) -> TestRecord:
-    finish = attempt.finish
+    finish, finishes, replicates = attempt.telling, attempt.finishes, attempt.replicates
     params = _texts(key.params)
-    case_hash = _text(finish.case_hash) if finish else ""
-    samples: tuple[SampleRecord, ...] = ()
-    absent: dict[str, Absent] = {}
-    if finish is not None:
-        absent = {
-            _text(one.counter): Absent(_text(one.counter), _text(one.reason))
-            for one in finish.absent
-        }
-        identity = (job, key.case or key.test, case_hash, params)
-        samples = tuple(_samples(finish.samples, *identity))
+    case_hash = next((_text(one.case_hash) for one in finishes if one.case_hash), "")
+    absent = {
+        _text(one.counter): Absent(_text(one.counter), _text(one.reason))
+        for end in finishes
+        for one in end.absent
+    }
+    identity = (job, key.case or key.test, case_hash, params)
     return TestRecord(
         nodeid=_text(key.nodeid),
         attempt=number,
@@ -271,19 +295,22 @@ def _record(
         requirements=tuple(map(_text, key.requirements)),
         verdict=verdict,
         reason=_text(reason),
-        duration_s=finish.duration_s if finish else 0.0,
+        duration_s=sum(one.duration_s for one in replicates),
         started_at=attempt.started_at,
         boot=attempt.boot,
         console=tuple(map(_text, finish.console[-MAX_CONSOLE_LINES:])) if finish else (),
         cell=_cell(finish.cell) if finish and finish.cell else None,
-        samples=samples,
+        samples=tuple(_samples(finishes, *identity)),
         absent=tuple(absent.values()),
         observed=_texts(finish.observed) if finish else {},
+        replicates=replicates if len(replicates) > 1 else (),
+        seeded=any(one.seeded for one in finishes),
+        decisions=_text(finish.decisions) if finish else "",
     )
 
 
 def _samples(
-    samples: Iterable[SampleEvent],
+    finishes: Iterable[CaseFinished],
     job: JobRecord,
     case: str,
     case_hash: str,
@@ -291,7 +318,7 @@ def _samples(
 ) -> Iterable[SampleRecord]:
     """Yield the samples; one that repeats another's key becomes its next replicate."""
     taken: set[tuple[str, int]] = set()
-    for sample in samples:
+    for end, sample in ((one, sample) for one in finishes for sample in one.samples):
         params = _texts(sample.params)
         metric = _text(sample.metric)
         key = series_key(
@@ -303,7 +330,7 @@ def _samples(
             sample_params=params,
             metric=metric,
         )
-        replicate = sample.replicate
+        replicate = end.replicate + sample.replicate
         while (key, replicate) in taken:
             replicate += 1
         taken.add((key, replicate))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,6 +123,7 @@ def _job(connection: Connection, folded: Folded) -> int:
                 hardware=dict(job.hardware),
                 farm_version=job.farm_version,
                 argv=list(job.argv),
+                effort=job.effort.model_dump(),
                 controller=job.controller,
                 boot_id=job.boot_id,
                 pid=job.pid,
@@ -255,6 +256,9 @@ def _tests(connection: Connection, job_id: int, job: JobRecord) -> None:
             "outcome": test.cell.outcome if test.cell else "",
             "errno": test.cell.errno if test.cell else "",
             "observed": dict(test.observed),
+            "replicates": [asdict(one) for one in test.replicates],
+            "seeded": test.seeded,
+            "decisions": test.decisions,
         }
         for position, test in enumerate(job.tests)
     ]

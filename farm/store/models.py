@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -97,6 +98,7 @@ class Job(Base):
     controller: Mapped[str]
     boot_id: Mapped[str]
     pid: Mapped[int]
+    effort: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     started_at: Mapped[float]
     ended_at: Mapped[float]
     head: Mapped[str] = mapped_column(String(64))
@@ -176,6 +178,9 @@ class Test(Base):
     outcome: Mapped[str]
     errno: Mapped[str]
     observed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    replicates: Mapped[list[dict[str, Any]]] = mapped_column(JSON, server_default=text("'[]'"))
+    seeded: Mapped[bool] = mapped_column(server_default=false())
+    decisions: Mapped[str] = mapped_column(server_default="")
 
 
 class Series(Base):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from farm.errors import UsageError
+from farm.events import Effort
 from farm.model import Absent, ImageProvenance, Verdict
 from farm.store import models as t
 from farm.store.engine import Store
@@ -24,6 +25,7 @@ from farm.store.records import (
     ImageRecord,
     JobRecord,
     Point,
+    ReplicateRecord,
     RunLine,
     RunRecord,
     SampleRecord,
@@ -244,6 +246,7 @@ def _job(connection: Connection, job: Any) -> JobRecord:
         hardware=job.hardware,
         farm_version=job.farm_version,
         argv=tuple(job.argv),
+        effort=Effort.model_validate(job.effort),
         controller=job.controller,
         boot_id=job.boot_id,
         pid=job.pid,
@@ -356,4 +359,10 @@ def _test(row: Any, samples: tuple[SampleRecord, ...], absent: tuple[Absent, ...
         samples=samples,
         absent=absent,
         observed=row.observed,
+        replicates=tuple(
+            ReplicateRecord(Verdict(one["verdict"]), one["reason"], one["duration_s"])
+            for one in row.replicates
+        ),
+        seeded=row.seeded,
+        decisions=row.decisions,
     )

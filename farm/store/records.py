@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from farm.again import again
+from farm.events import Effort
 from farm.model import Absent, ImageProvenance, Verdict
 
 
@@ -19,6 +21,15 @@ class SampleRecord:
     unit: str
     params: Mapping[str, str]
     replicate: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicateRecord:
+    """What became of one replicate of a test."""
+
+    verdict: Verdict
+    reason: str
+    duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,8 @@ class TestRecord:
 
     ``boot`` is the number of the boot that it ran on, 0 where it ran on none; ``started_at`` is
     seconds since the epoch, 0.0 where it never started. ``observed`` is what a NEW one saw and
-    could be accepted as.
+    could be accepted as. ``replicates`` is empty where there was one. ``seeded`` says that it took
+    its decisions by the job's seed, ``decisions`` is the digest of them, where it got so far.
     """
 
     __test__ = False  # not a pytest class
@@ -61,6 +73,9 @@ class TestRecord:
     samples: tuple[SampleRecord, ...]
     absent: tuple[Absent, ...]
     observed: Mapping[str, str] = field(default_factory=dict)
+    replicates: tuple[ReplicateRecord, ...] = ()
+    seeded: bool = False
+    decisions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +135,8 @@ class JobRecord:
     """A run's part on one board, as its journal tells it.
 
     ``finished`` says whether the journal has its last event; ``ok`` and ``reason`` are that
-    event's. ``problem`` names the line from which on the journal could not be read.
+    event's. ``effort`` says how long, how often and with which seed was tried. ``problem`` names
+    the line from which on the journal could not be read.
     """
 
     run: str
@@ -131,6 +147,7 @@ class JobRecord:
     hardware: Mapping[str, str]
     farm_version: str
     argv: tuple[str, ...]
+    effort: Effort
     controller: str
     boot_id: str
     pid: int
@@ -147,6 +164,18 @@ class JobRecord:
     tests: tuple[TestRecord, ...]
     complaints: tuple[ComplaintRecord, ...]
     artifacts: tuple[ArtifactRecord, ...]
+
+    def again(self, test: TestRecord) -> str:
+        """Return the command that repeats a test of this job."""
+        return again(
+            test.nodeid,
+            board=self.board,
+            board_type=self.board_type,
+            hardware=self.hardware,
+            image=self.image.profile,
+            argv=self.argv,
+            effort=self.effort if test.seeded else None,
+        )
 
     @property
     def final_tests(self) -> tuple[TestRecord, ...]:

@@ -12,8 +12,8 @@ from farm.analysis import exit_code, summarise, unsettled
 from farm.analysis.matrix import matrix
 from farm.analysis.requirements import requirements
 from farm.analysis.trend import Trend
-from farm.analysis.verdicts import WORST_FIRST, count, worst
-from farm.model import Verdict
+from farm.analysis.verdicts import count
+from farm.model import WORST_FIRST, Verdict, worst
 from farm.store.fold import fold_journal
 from farm.store.records import JobRecord, Point, RunRecord
 

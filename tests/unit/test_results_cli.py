@@ -31,6 +31,10 @@ FIELDS = {
         "duration_s",
         "samples",
         "absent",
+        "replicates",
+        "seed",
+        "decisions",
+        "again",
     },
     "sample": {"metric", "value", "unit", "params", "replicate"},
     "absent": {"counter", "reason"},
@@ -119,10 +123,10 @@ def test_the_export_is_as_documented(farm: Farm) -> None:
 
     def collect(value: Any, where: str) -> None:
         if isinstance(value, dict):
-            if where not in {"verdicts", "params", "hardware", "facts", "topology"}:
+            if where not in {"verdicts", "params", "hardware", "effort", "facts", "topology"}:
                 names.update(value)
             for name, inner in value.items():
-                if where not in {"verdicts", "params", "hardware", "facts", "topology"}:
+                if where not in {"verdicts", "params", "hardware", "effort", "facts", "topology"}:
                     collect(inner, name)
         elif isinstance(value, list):
             for inner in value:

@@ -144,7 +144,7 @@ def test_samples_of_several_runs_are_told_apart() -> None:
     assert len(set(keys)) == len(keys) == 8
     assert [(s.params, s.replicate) for s in samples if s.metric == "wall"] == [
         ({"phase": "case"}, 0),
-        ({"phase": "case"}, 1),
+        ({"phase": "case", "nth": "2"}, 0),
         ({"phase": "case", "size": "2"}, 0),
         ({"phase": "case", "run_case": "control"}, 0),
     ]
