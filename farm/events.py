@@ -126,7 +126,10 @@ class JobStarted(_Event):
 
 
 class Plan(_Event):
-    """Every test that was collected for this job, in order; what never runs is MISS."""
+    """Every test that was collected for this job, in order; what never runs is MISS.
+
+    Further plans name what was found meanwhile: the tests within a test.
+    """
 
     type: Literal["plan"] = "plan"
     tests: list[Key]

@@ -105,18 +105,37 @@ class Session(abc.ABC):
     def _judge(self, block: Block, mark: int, tolerate: Sequence[str]) -> CaseResult:
         __tracebackhide__ = True
         result = CaseResult.of(block)
-        logged = list(self._logged(block.dmesg, mark))
-        events = self.ledger.judge(mark, logged, tolerate)
-        fatal = next((event for event in events if event.fatal), None)
-        if not events or (fatal is None and result.outcome not in ("pass", "skip")):
+        complaint = self._complaint(block.dmesg, mark, tolerate, result)
+        if complaint is None:
             return result
+        if not complaint.fatal and result.outcome not in ("pass", "skip"):
+            return result
+        raise complaint
+
+    def _complaint(
+        self,
+        dmesg: Sequence[str],
+        mark: int,
+        tolerate: Sequence[str] = (),
+        result: CaseResult | None = None,
+    ) -> CaseComplaint | None:
+        """Return what the kernel complained about from the console's line ``mark`` on, if it did.
+
+        ``dmesg`` is what its log says since then; ``result`` is the case's. A fatal complaint ends
+        the session.
+        """
+        logged = list(self._logged(dmesg, mark))
+        events = self.ledger.judge(mark, logged, tolerate)
+        if not events:
+            return None
+        fatal = next((event for event in events if event.fatal), None)
         first = fatal or events[0]
         on_console = not any(first is event for event in logged)
-        excerpt = self._excerpt(mark, first) if on_console else block.dmesg[:EXCERPT_LINES]
+        excerpt = self._excerpt(mark, first) if on_console else dmesg[:EXCERPT_LINES]
         said = f"the kernel complained ({first.pattern}): {first.line.strip()}"
         if fatal is not None:
             self.close(said)
-        raise CaseComplaint(
+        return CaseComplaint(
             said,
             events=tuple(events),
             excerpt=tuple(excerpt),

@@ -7,7 +7,10 @@ was lost, a stream that was garbled and a silence that nothing explains are the 
 
 from __future__ import annotations
 
+import re
+import secrets
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +20,8 @@ from farm.board import topology
 from farm.board.channel import PayloadChannel, Silence, Transport
 from farm.board.judging import Session
 from farm.board.noconsole import NoConsole
-from farm.board.result import BoardHung, CaseResult, CommandFailed
-from farm.board.ssh import CommandOutput
+from farm.board.result import BoardHung, CaseComplaint, CaseResult, CommandFailed
+from farm.board.ssh import MAX_OUTPUT, CommandOutput
 from farm.errors import BoardError, LinkLost, ProtocolError
 
 FOLDER = "/tmp/farm"
@@ -29,6 +32,27 @@ EXPLAIN_S = 5.0
 """How long the console may take to explain why the link closed: a panic closes the link first."""
 _PUSH_S = 120.0
 _SETTLE_S = 0.1
+_KILL_S = 20.0
+_KILLED = 128 + 9
+_KERNEL_TIME = re.compile(r"\[ *\d+\.\d+\] ?(\[ *[TC]\d+\] )?")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRun:
+    """What a program on the board printed, and how it ended.
+
+    ``stopped_s`` is the time limit at which it was killed, 0 where it ended by itself;
+    ``truncated`` says that it printed more than is kept; ``complaint`` is what the kernel
+    complained about meanwhile.
+    """
+
+    stdout: str
+    stderr: str
+    status: int
+    spent_s: float
+    stopped_s: float = 0.0
+    truncated: bool = False
+    complaint: CaseComplaint | None = None
 
 
 class Link(Protocol):
@@ -99,6 +123,72 @@ class BoardSession(Session):
         if done.status != 0:
             raise CommandFailed(_command_failure(text, done))
         return done.stdout.decode("utf-8", errors="backslashreplace")
+
+    def install(self, archive: Path, digest: str) -> str:
+        """Unpack a ``tar.gz`` on the board, unless it is there, and return its folder.
+
+        ``digest`` is the archive's SHA-256.
+
+        Raises:
+            BoardError: the board has no room or no ``tar``, or was lost.
+        """
+        folder = f"{FOLDER}/bundle-{digest[:16]}"
+        if "whole" in self._checked(f"[ ! -e {folder}/.whole ] || echo whole"):
+            return folder
+        packed = f"{folder}.tar.gz"
+        self.link.put(archive, packed, timeout=_PUSH_S)
+        text = (
+            f"rm -rf {folder} && mkdir {folder} && tar -xzf {packed} -C {folder} && "
+            f"rm {packed} && : > {folder}/.whole"
+        )
+        done = self.link.run(text, timeout=_PUSH_S)
+        if done.status != 0:
+            raise BoardError(_command_failure(text, done))
+        return folder
+
+    def program(self, command: str, *, timeout_s: float) -> ProgramRun:
+        """Run a program that may fail, print at length or never end.
+
+        What the kernel says meanwhile is looked for on the console and in its log.
+
+        Raises:
+            CaseComplaint: the kernel died.
+            BoardHung: the program could not be killed, or the board fell silent.
+            LinkLost: the link closed, with nothing on the console.
+        """
+        __tracebackhide__ = True
+        mark = self.ledger.begin(())
+        token = f"farm: program {secrets.token_hex(8)}"
+        limit = max(1, round(timeout_s))
+        what = f"program {_short(command)}"
+        try:
+            self._checked(f"echo {shlex.quote(token)} > /dev/kmsg")
+            began = time.monotonic()
+            done = self.link.run(
+                f"timeout -s KILL {limit} sh -c {shlex.quote(command)}", timeout=limit + _KILL_S
+            )
+            spent = time.monotonic() - began
+            log = self._checked("dmesg")
+        except LinkLost as error:
+            explained = self._explain(what, error, ())
+            self.close(str(explained))
+            raise explained from None
+        except BoardError as error:
+            self.close(str(error))
+            raise BoardHung(f"{what}: {error}") from None
+        said = log.rpartition(token)[2].splitlines()
+        self.console.wait_quiet(_SETTLE_S, 1.0)
+        complaint = self._complaint([_KERNEL_TIME.sub("", line, count=1) for line in said], mark)
+        killed = done.status == _KILLED and spent >= limit
+        return ProgramRun(
+            stdout=done.stdout.decode("utf-8", errors="backslashreplace"),
+            stderr=done.stderr.decode("utf-8", errors="backslashreplace"),
+            status=done.status,
+            spent_s=spent,
+            stopped_s=float(limit) if killed else 0.0,
+            truncated=MAX_OUTPUT in (len(done.stdout), len(done.stderr)),
+            complaint=complaint,
+        )
 
     def run(
         self,

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from farm.board.kernel import KernelRelease
 from farm.board.result import CaseResult
-from farm.errors import ControlError
-from farm.model import Device
+from farm.errors import ControlError, TestBroken
+from farm.image.bundles import Bundle
+from farm.model import Device, Verdict
 from farm.pytest_plugin.board import Board, CaseFailed
 from farm.pytest_plugin.cells import Cell
+from farm.pytest_plugin.programs import Programs
 from farm.pytest_plugin.stress import Stress
+from farm.pytest_plugin.subcases import SubCase
 
 __all__ = [
     "Board",
+    "Bundle",
     "CaseFailed",
     "CaseResult",
     "Cell",
     "ControlError",
     "Device",
     "KernelRelease",
+    "Programs",
     "Stress",
+    "SubCase",
+    "TestBroken",
+    "Verdict",
     "control",
 ]
 

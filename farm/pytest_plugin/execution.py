@@ -21,9 +21,11 @@ from farm.pytest_plugin.board import Board
 from farm.pytest_plugin.cells import Cell
 from farm.pytest_plugin.collection import keep, key_of, nodeid_of, parametrise
 from farm.pytest_plugin.job import Job
+from farm.pytest_plugin.programs import Programs
 from farm.pytest_plugin.record import MAX_SAMPLES, RECORD, Phase, Record
 from farm.pytest_plugin.settings import usage_error
 from farm.pytest_plugin.stress import Stress
+from farm.pytest_plugin.subcases import events_of, parents, reports_of
 from farm.pytest_plugin.verdicts import Ruling, blame_kernel, judge, overruled_by, overrules_xfail
 
 ATTEMPTS = 2
@@ -60,6 +62,10 @@ class BoardRun:
         """
         return Board(self.job.settings, self.job.session(), item.stash[RECORD])
 
+    def programs(self, item: pytest.Item) -> Programs:
+        """Return what runs programs of somebody else's on the board."""
+        return Programs(self.job, item.stash[RECORD])
+
     def cell(self, item: pytest.Item) -> Cell:
         """Return the matrix cell of one test."""
         return Cell(item.stash[RECORD])
@@ -82,6 +88,7 @@ class BoardRun:
         wanted = self.job.settings.selected
         kept = items[:]
         if wanted is not None:
+            wanted = parents(wanted)
             self._unknown = sorted(wanted - {nodeid_of(item) for item in items})
             kept = [item for item in items if nodeid_of(item) in wanted]
         number, parts = self.job.settings.shard
@@ -118,8 +125,10 @@ class BoardRun:
                 if report.failed:
                     report.outcome = "rerun"  # type: ignore[assignment]
                     ihook.pytest_runtest_logreport(report=report)
-        self._verdicts[ruling.verdict] += 1
-        for report in reports:
+        within = item.stash[RECORD].subcases
+        self._planned += len(within)
+        self._verdicts.update([ruling.verdict, *(one.verdict for one in within)])
+        for report in (*reports, *reports_of(item, within)):
             ihook.pytest_runtest_logreport(report=report)
         ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         if self.job.gone:
@@ -235,7 +244,7 @@ class BoardRun:
                 attempt=attempt,
                 replicate=replicate,
                 verdict=ruling.verdict,
-                reason=ruling.reason or record.from_cache(),
+                reason=ruling.reason or record.from_cache() or record.note,
                 duration_s=max(0.0, duration),
                 case_hash=record.case_hash(key.case),
                 samples=record.samples(),
@@ -248,6 +257,8 @@ class BoardRun:
                 decisions=record.decisions(),
             )
         )
+        for event in events_of(key, attempt, record.subcases):
+            self.job.write(event)
         return reports, ruling
 
     def _exit_code(self, unfinished: int) -> int:

@@ -31,6 +31,8 @@ from farm.run.journal import JournalWriter
 
 JOURNAL = "journal.jsonl"
 """Name of a journal that is begun here."""
+EXTERNAL = "external"
+"""Folder of what programs of somebody else's printed, and of what they were made of."""
 MAX_COMPLAINTS = 200
 """Complaints of one test that the journal keeps."""
 _MAX_COMPLAINT_LINE = 2000
@@ -86,6 +88,14 @@ class Job:
         """Append an event to the journal."""
         assert self._journal is not None, "begin() opens the journal"
         self._journal.write(event)
+
+    def image(self) -> ImageInfo:
+        """Return which image the board boots, and what it is made of.
+
+        Raises:
+            InfraError: the lab has no such board.
+        """
+        return _image_info(self.settings.profile.name, self._open_rig().tags)
 
     def session(self) -> Session:
         """Return the board's session, booting it if need be.
@@ -232,7 +242,7 @@ class Job:
             job=settings.job,
             board=rig.name,
             board_type=settings.board_type.name,
-            image=_image_info(settings.profile.name, rig.tags),
+            image=self.image(),
             hardware={
                 key.removeprefix("hw_"): value
                 for key, value in sorted(rig.tags.items())
@@ -253,6 +263,7 @@ class Job:
             (folder / "console.log", "console"),
             (folder / "console.raw", "console_raw"),
             *((one, "topology") for one in topologies),
+            *((one, EXTERNAL) for one in sorted((folder / EXTERNAL).glob("*"))),
         ):
             if not path.is_file():
                 continue

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from farm.pytest_plugin.board import Board
     from farm.pytest_plugin.cells import Cell
     from farm.pytest_plugin.execution import BoardRun
+    from farm.pytest_plugin.programs import Programs
     from farm.pytest_plugin.stress import Stress
 
 _RUN: pytest.StashKey[BoardRun] = pytest.StashKey()
@@ -80,6 +81,12 @@ def stress(request: pytest.FixtureRequest) -> Stress:
     ``payload/stress.h``; a failure then names the command that repeats them.
     """
     return _run(request).stress(request.node)
+
+
+@pytest.fixture
+def programs(request: pytest.FixtureRequest) -> Programs:
+    """Programs that are no payload cases, on the board under test; see docs/external.md."""
+    return _run(request).programs(request.node)
 
 
 @pytest.fixture

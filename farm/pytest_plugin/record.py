@@ -9,6 +9,7 @@ import pytest
 
 from farm.board.result import CaseResult
 from farm.events import AbsentEvent, SampleEvent
+from farm.pytest_plugin.subcases import SubCase
 
 EFFORT = ("seed", "ms")
 """Parameters of stress cases that make no other thing of what is measured."""
@@ -29,13 +30,17 @@ class Phase:
 class Record:
     """Everything an attempt gathered: phases, payload runs, the matrix cell.
 
-    ``seeded`` says that the test took the seed for its decisions.
+    ``seeded`` says that the test took the seed for its decisions. ``subcases`` are what a program
+    told of, ``program_hash`` tells its builds apart, ``note`` is the reason of a test that passes.
     """
 
     phases: list[Phase] = field(default_factory=list)
     runs: list[tuple[dict[str, str], CaseResult]] = field(default_factory=list)
     cell: dict[str, str] = field(default_factory=dict)
     seeded: bool = False
+    subcases: list[SubCase] = field(default_factory=list)
+    note: str = ""
+    program_hash: str = ""
 
     def samples(self) -> list[SampleEvent]:
         """Return the samples of all payload runs, no two alike in metric and parameters.
@@ -88,7 +93,7 @@ class Record:
         """Return the hash of ``case`` if it was run, else of the first case that was."""
         hashes = [result.case_hash for _, result in self.runs]
         named = [result.case_hash for _, result in self.runs if result.case == case]
-        return next(iter([*named, *hashes]), "")
+        return next(iter([*named, *hashes]), self.program_hash)
 
     def _difference(self, params: dict[str, str], result: CaseResult) -> dict[str, str]:
         first_params, first = self.runs[0]

@@ -63,7 +63,8 @@ class JobView:
         self.seen_t = event.t
         match event:
             case events.Plan():
-                self.planned = tuple(key.nodeid for key in event.tests)
+                found = (key.nodeid for key in event.tests)
+                self.planned = tuple(dict.fromkeys([*self.planned, *found]))
             case events.StateChanged():
                 self.state, self.detail = event.state, event.detail
             case events.BoardReady():
