@@ -13,6 +13,9 @@ from dataclasses import dataclass
 MAX_LINE = 4096
 """Longest console line, in bytes; longer ones are cut into lines of this length."""
 
+LEFT_BEHIND = "left behind by the case: "
+"""How a line begins that says what a case left behind; the harness says it, and no kernel."""
+
 BOOT_BANNER = "boot_banner"
 """Name of the pattern that says that a kernel starts."""
 
@@ -39,6 +42,7 @@ class Pattern:
 
 
 PATTERNS: tuple[Pattern, ...] = (
+    Pattern("leak", f"^{LEFT_BEHIND}"),
     Pattern("panic", r"(?<!-\[ end )Kernel panic - not syncing", fatal=True),
     Pattern("oops", r"Internal error: Oops|\bOops: |\bOops\[#", fatal=True),
     Pattern("kernel_fault", r"Unable to handle kernel", fatal=True),

@@ -26,6 +26,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from farm.board.console import LEFT_BEHIND
 from farm.board.lines import LineSplitter
 from farm.errors import ProtocolError
 
@@ -67,7 +68,11 @@ class RawSample:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What one case said, whole and consistent; ``leaks`` is what the harness saw left behind."""
+    """What one case said, whole and consistent.
+
+    ``dmesg`` is what the kernel logged meanwhile, after what the harness saw left behind: lines
+    that begin with :data:`farm.board.console.LEFT_BEHIND`.
+    """
 
     name: str
     id: str
@@ -78,7 +83,6 @@ class Block:
     samples: tuple[RawSample, ...]
     absent: dict[str, str]
     dmesg: tuple[str, ...]
-    leaks: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,12 +98,10 @@ class _Building:
     samples: list[RawSample] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     dmesg: list[str] = field(default_factory=list)
-    leaks: list[str] = field(default_factory=list)
 
     @property
     def records(self) -> int:
-        lists = (self.info, self.samples, self.absent, self.dmesg, self.leaks)
-        return sum(map(len, lists))
+        return len(self.info) + len(self.samples) + len(self.absent) + len(self.dmesg)
 
 
 _STEPS = ("KTAP version 1", "1..1", "# case", "result", "# outcome", "# end", "")
@@ -185,7 +187,7 @@ class BlockParser:
             made.absent[match[1]] = match[2][:1000]
         elif line.startswith("# leak "):
             match = self._well_formed(_LEAK, line)
-            made.leaks.append(f"{match[1]}: {match[2][:MAX_LEAK]}")
+            made.dmesg.append(f"{LEFT_BEHIND}{match[1]}: {match[2][:MAX_LEAK]}")
         elif line.startswith("# dmesg "):
             match = self._well_formed(_DMESG, line)
             made.dmesg.append(match[2])
@@ -239,7 +241,6 @@ class BlockParser:
             samples=tuple(made.samples),
             absent=made.absent,
             dmesg=tuple(made.dmesg),
-            leaks=tuple(made.leaks),
         )
 
     def _error(self, seen: str, expected: str) -> ProtocolError:

@@ -149,7 +149,8 @@ class Import:
 
     ``errno`` is the name of a refusal's errno, else empty. ``maps`` and ``attaches`` are the calls
     of ``dma_map_sg`` and ``dma_buf_attach`` that one attempt costs, also one that is refused.
-    ``board`` is the feature of the boards that the row is about, or empty.
+    ``board`` is the feature of the boards that the row is about, or empty. ``leak`` says what such
+    an attempt leaves behind and where the kernel loses it, or nothing.
     """
 
     exporter: str
@@ -163,6 +164,7 @@ class Import:
     reason: str
     line: int
     board: str = ""
+    leak: str = ""
 
     def fits(self, pair: Pair) -> bool:
         """Return whether the row is about this pair."""
@@ -224,6 +226,7 @@ class _ImportRow(_Part):
     maps: Annotated[int, Field(ge=0, le=1)]
     attaches: Annotated[int, Field(ge=0, le=1)]
     reason: str = Field(min_length=20)
+    leak: str = ""
 
 
 class _File(_Part):
@@ -373,4 +376,5 @@ def _row(file: YamlFile, number: int, entry: _ImportRow) -> Import:
         reason=" ".join(entry.reason.split()),
         line=file.line(at),
         board=entry.board,
+        leak=" ".join(entry.leak.split()),
     )

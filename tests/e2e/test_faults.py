@@ -188,6 +188,28 @@ def test_no_complaint_is_lost_or_blamed_on_another(run_pytest: Pytest, tmp_path:
     ]
 
 
+def test_what_a_case_leaves_behind_fails_it_and_no_other(
+    run_pytest: Pytest, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    suite = SUITES / "evidence_suite.py"
+    done = run_pytest("--lg-env", str(CONFIG), str(suite), "--farm-out", str(out))
+    assert done.returncode == 1, done.stdout
+    found = list(events.read_journal(out / "journal.jsonl"))
+    assert verdicts(found) == [
+        ("leaks_a_buffer", 1, Verdict.FAIL),
+        ("is_clean_after_the_buffer", 1, Verdict.PASS),
+        ("leaks_a_fence", 1, Verdict.FAIL),
+        ("leaks_though_it_may_fail", 1, Verdict.FAIL),
+        ("leaks_on_purpose", 1, Verdict.PASS),
+        ("leaks_a_descriptor", 1, Verdict.ERROR),
+        ("frees_late", 1, Verdict.PASS),
+    ]
+    reasons = [one.reason for one in found if isinstance(one, events.CaseFinished)]
+    assert "dma_buf_left: 1 count left" in reasons[0] and "udmabuf of 16384 bytes" in reasons[0]
+    assert "dma_fence_left: 1 count left" in reasons[2]
+
+
 @pytest.mark.parametrize("profile", ["reference-6.12"], indirect=True)  # Debian's has no LKDTM
 def test_a_warning_that_the_kernel_runs_fails_its_test(
     run_pytest: Pytest, tmp_path: Path, profile: str

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from farm.board.console import BOOT_BANNER, MAX_LINE, PATTERNS, Matcher, Recogniser, escape
 
 SAMPLES = {
+    "leak": "left behind by the case: dma_buf_left: 1 count left after 2000 ms",
     "panic": "[    4.6] Kernel panic - not syncing: sysrq triggered crash",
     "oops": "[   12.1] Internal error: Oops: 0000000096000005 [#1] SMP",
     "kernel_fault": "[   12.0] Unable to handle kernel NULL pointer dereference at 0008",

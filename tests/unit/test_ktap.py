@@ -40,8 +40,10 @@ def test_whole_block() -> None:
     ]
     assert block.absent == {"pmu_cycles": "no PMU here"}
     assert [one.of for one in block.samples] == ["", "0000:00:02.0"]
-    assert block.leaks == ("dma_buf_left: 1 count left after 2000 ms",)
-    assert block.dmesg == ("WARNING: something",)
+    assert block.dmesg == (
+        "left behind by the case: dma_buf_left: 1 count left after 2000 ms",
+        "WARNING: something",
+    )
 
 
 @pytest.mark.parametrize(

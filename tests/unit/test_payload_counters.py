@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.board.console import LEFT_BEHIND
 from farm.board.ktap import Block, parse_block
 from farm.board.payload import Payload, build
 from farm.counters.registry import registry
@@ -110,12 +111,13 @@ def test_what_is_left_behind_is_told_once_it_had_time_to_go(payload: Payload) ->
         pytest.skip("this machine lets no one count")
     block = block_of(lines, "self_pass")
     assert block.outcome == "pass"
-    (leak,) = block.leaks
-    assert leak.startswith("left: ") and leak.endswith(" count left after 2000 ms")
+    (leak,) = (line for line in block.dmesg if line.startswith(LEFT_BEHIND))
+    assert leak.startswith(f"{LEFT_BEHIND}left: ") and leak.endswith(" count left after 2000 ms")
     assert values(block, "left")[""] > 0
 
     lines = serve(payload, f"{asked} gone=balance:moves-faults", "run 1 0 self_pass must=x")
-    assert block_of(lines, "self_pass").leaks == ()
+    dmesg = block_of(lines, "self_pass").dmesg
+    assert not any(line.startswith(LEFT_BEHIND) for line in dmesg)
 
 
 FDINFO = """\

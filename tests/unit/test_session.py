@@ -179,6 +179,27 @@ def test_a_complaint_in_both_places_is_one(bench: Bench) -> None:
     assert said(bench) == ["warning"]
 
 
+LEAK = "# leak dma_buf_left 1 count left after 2000 ms; there now: udmabuf of 4096 bytes\n"
+
+
+@pytest.mark.parametrize("outcome", ["pass", "skip"])
+def test_a_leak_fails_a_case_whatever_it_says(bench: Bench, outcome: str) -> None:
+    result = " # SKIP nothing" if outcome == "skip" else ""
+    bench._cases["good"] = lambda payload, run_id, case: block(case, run_id, result, outcome, LEAK)
+    with pytest.raises(
+        CaseComplaint, match=r"\(leak\): left behind by the case: dma_buf_left: 1"
+    ) as seen:
+        bench.session.run("good", {})
+    assert not seen.value.fatal and bench.session.alive
+    assert said(bench) == ["leak"]
+
+
+def test_a_leak_on_purpose_is_tolerated(bench: Bench) -> None:
+    bench._cases["good"] = lambda payload, run_id, case: block(case, run_id, extra=LEAK)
+    assert bench.session.run("good", {}, tolerate=["leak"]).outcome == "pass"
+    assert [entry.excused for entry in bench.session.ledger.hand_over()] == [True]
+
+
 def test_a_line_that_comes_late_is_not_the_next_cases(bench: Bench) -> None:
     with pytest.raises(CaseComplaint):
         bench.session.run("logs", {})

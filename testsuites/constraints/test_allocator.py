@@ -18,12 +18,19 @@ def outcome_of(expect, exporter: Device, importer: Device, board) -> Outcome:
 
 
 def sure(board, expect, exporters: Sequence[Device], importers: Sequence[Device]) -> list[Device]:
-    """Exporters whose buffer every importer is sure to take, or sure to refuse: at most six."""
+    """Exporters whose buffer every importer is sure to take, or sure to refuse: at most six.
+
+    Those of which the kernel is known to lose a buffer (SHR-3 shows it) are left out.
+    """
+
+    def is_sure(exporter: Device, importer: Device) -> bool:
+        known = outcome_of(expect, exporter, importer, board) is not Outcome.EITHER
+        return known and not expect.of_import(exporter, importer).leak
+
     known = [
         exporter
         for exporter in exporters
-        if exporter.exports
-        and all(outcome_of(expect, exporter, one, board) is not Outcome.EITHER for one in importers)
+        if exporter.exports and all(is_sure(exporter, one) for one in importers)
     ]
     return known[:6]
 
