@@ -57,6 +57,7 @@ TOP_LEVEL = (
     "farm.cli.doctor",
     "farm.cli.results",
     "farm.cli.compare",
+    "farm.cli.requirements",
     "farm.cli.gc",
 )
 """Modules whose ``app`` holds top-level commands, in the order of the help page."""

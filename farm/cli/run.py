@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from farm.image.own import Own
     from farm.inventory import BoardType
     from farm.run.job import JobSpec
+    from farm.pytest_plugin.catalogue import Narrowing
     from farm.run.orchestrator import Job
 
 app = typer.Typer()
@@ -45,7 +46,7 @@ class Options:
     match: Mapping[str, str]
     image: str
     own: Own
-    keyword: str
+    narrowing: Narrowing
     out: Path | None
     coordinator: str
     db: str | None
@@ -79,7 +80,6 @@ def run(
         list[str] | None,
         typer.Option(
             "--match",
-            "-m",
             metavar="KEY=VALUE",
             help="Only boards whose labgrid place has this tag. Repeat for several.",
             show_default=False,
@@ -137,6 +137,19 @@ def run(
         str, typer.Option("-k", metavar="EXPR", help="Only tests whose names match (pytest's -k).")
     ] = "",
     listing: Annotated[
+    marker: Annotated[
+        str, typer.Option("-m", metavar="EXPR", help="Only tests with these markers (pytest's -m).")
+    ] = "",
+    requirement: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--requirement",
+            "-r",
+            metavar="ID",
+            help="Only tests of this requirement (see: farm requirements). Repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
         bool, typer.Option("--list", help="List what would run; boots nothing.")
     ] = False,
     to: Annotated[
@@ -219,6 +232,8 @@ def run(
       farm run --driver my.ko --image debian-12   a driver of your own, on Debian 12's kernel
 
     Exits 1 if a test failed or broke, 3 if a board or the lab did or nothing ran, else 0.
+      farm run --requirement MAP-1            the tests of one requirement
+
     """
     from farm.image.own import read_own
     from farm.lab.placement import parse_match
@@ -228,10 +243,15 @@ def run(
     options = Options(
         suites=choose_suites(suites or []),
         boards=tuple(board or ()),
+    from farm.inventory import load_board_types
         match=parse_match(match or []),
+    from farm.pytest_plugin.catalogue import Narrowing
+    from farm.requirements import check_known, load_requirements
         image=image,
         own=own,
-        keyword=keyword,
+    if requirement:
+        check_known(requirement, load_requirements())
+        narrowing=Narrowing(keyword, marker, tuple(requirement or ())),
         out=to,
         coordinator=_lab_for(own, coordinator),
         db=db,
@@ -246,14 +266,18 @@ def run(
     if listing:
         from farm.cli.listing import list_tests
 
-        list_tests(options, as_json=as_json)
+        list_tests(options, types, as_json=as_json)
         return
     phases = Phases()
     check_store(db)
+    types = load_board_types()
     select = None
     if failed:
         options, select = _repeat(options, failed, explicit=bool(suites))
-    outcome = _carry_out(options, select, phases)
+    if options.narrowing or any("::" in word for word in options.suites):
+        with phases.phase("choose"):
+            options, select = _narrow(options, types, select)
+    outcome = _carry_out(options, types, select, phases)
     if as_json:
         print_json(as_object(outcome))
     else:
@@ -311,7 +335,7 @@ def _repeat(
         select.setdefault(job.board_type, []).append(test.nodeid)
     if not select:
         raise UsageError(
-            f"run {run_id} has nothing to repeat: no FAIL, XPASS, ERROR, INFRA or MISS",
+            f"run {run_id} has nothing to repeat: no FAIL, XPASS, ERROR, NEW, INFRA or MISS",
             next_step="leave out --failed to run everything",
         )
     changes: dict[str, Any] = {}
@@ -327,15 +351,47 @@ def _repeat(
 
 
 def _carry_out(
-    options: Options, select: Mapping[str, Sequence[str]] | None, phases: Phases
+    options: Options,
+    types: Mapping[str, BoardType],
+    select: Mapping[str, Sequence[str]] | None,
+    phases: Phases,
 ) -> Outcome:
     from farm import paths
     from farm.board import payload
-    from farm.inventory import load_board_types
     from farm.run.job import new_run_id
     from farm.run.plan import Wish
 
-    types = load_board_types()
+def _narrow(
+    options: Options, types: Mapping[str, BoardType], select: Mapping[str, Sequence[str]] | None
+) -> tuple[Options, dict[str, list[str]]]:
+    """Return the options and the node ids by board type that what was asked for comes to.
+
+    ``select`` are node ids by board type that limit it further. A board type with nothing to run is
+    left out.
+    """
+    from dataclasses import replace
+
+    from farm.cli.chosen import chosen_tests
+
+    narrowed = {
+        name: [one.nodeid for one in tests if select is None or one.nodeid in select.get(name, ())]
+        for name, tests in chosen_tests(options, types).items()
+    }
+    for name, tests in narrowed.items():
+        if not tests:
+            err().print(f"{name}: left out, none of what was chosen runs there")
+    found = {name: tests for name, tests in narrowed.items() if tests}
+    if not found:
+        raise UsageError(
+            "nothing of what was chosen is left to run",
+            next_step="leave out --failed, or choose more: farm run --list",
+        )
+    boards = options.boards if options.coordinator else (options.boards or tuple(narrowed))
+    files = dict.fromkeys(word.partition("::")[0] for word in options.suites)
+    kept = tuple(word for word in boards if word in found or word not in narrowed)
+    return replace(options, suites=list(files), boards=kept), found
+
+
     run_id = new_run_id()
     folder = (options.out.absolute() if options.out else paths.runs_dir()) / run_id
     options = with_all_cores(options, types)
@@ -346,7 +402,6 @@ def _carry_out(
             folder=folder,
             suites=options.suites,
             select=select,
-            keyword=options.keyword,
             image=options.image,
             wait_s=options.wait_s,
             effort=options.effort,
@@ -382,7 +437,11 @@ def _place(options: Options, types: Mapping[str, BoardType], wish: Any) -> list[
     with Coordinator(wish.coordinator, new_identity(local_host())) as lab:
         places = list(lab.places().values())
     request = Request(tuple(options.boards), options.match, may_wait=options.wait_s > 0)
-    chosen = choose(places, types, request)
+    chosen = [
+        place
+        for place in choose(places, types, request)
+        if wish.select is None or wish.select.get(place.tags[TYPE_TAG])
+    ]
     check_configs(types, {place.tags[TYPE_TAG] for place in chosen})
     return jobs(chosen, types, wish)
 

@@ -11,12 +11,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from farm.board import payload
+from farm.declarations import FEATURES
 from farm.errors import FarmError, UsageError
 from farm.model import Device, TestKey
 from farm.pytest_plugin.selectors import Selector, describe, select
 from farm.pytest_plugin.settings import Settings, usage_error
 from farm.requirements import check_known, load_requirements
 from farm.suites import FILE_NAME, load_suite
+from farm.yamlfile import nearest
 
 NO_DEVICE = "none"
 """Parameter id of the one skipped row of an axis on which the board declares nothing."""
@@ -46,6 +48,34 @@ def _rows(
             )
         ]
     return [pytest.param(device, id=device.id) for device in chosen]
+
+
+def skip_undeclared(items: list[pytest.Item], settings: Settings) -> None:
+    """Skip what needs features that neither board type nor image profile declares."""
+    declared = settings.board_type.features | settings.profile.features
+    for item in items:
+        lacking = [name for name in features_of(item) if name not in declared]
+        if lacking:
+            said = (
+                f"{settings.board_type.name} with {settings.profile.name} declares no "
+                f"{' and no '.join(lacking)}"
+            )
+            item.add_marker(pytest.mark.skip(reason=said))
+
+
+def features_of(item: pytest.Item) -> tuple[str, ...]:
+    """Return the features that an item needs.
+
+    Raises:
+        pytest.UsageError: one of them is none; names the nearest.
+    """
+    names = [str(name) for marker in item.iter_markers("declared") for name in marker.args]
+    for name in names:
+        if name not in FEATURES:
+            raise pytest.UsageError(
+                f"{item.nodeid}: no feature {name!r}{nearest(name, set(FEATURES))}"
+            )
+    return tuple(names)
 
 
 def _skipped(reason: str) -> object:

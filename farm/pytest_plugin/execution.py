@@ -19,7 +19,7 @@ from farm.errors import FarmError, InfraError
 from farm.model import Verdict, worst
 from farm.pytest_plugin.board import Board
 from farm.pytest_plugin.cells import Cell
-from farm.pytest_plugin.collection import keep, key_of, nodeid_of, parametrise
+from farm.pytest_plugin.collection import keep, key_of, nodeid_of, parametrise, skip_undeclared
 from farm.pytest_plugin.job import Job
 from farm.pytest_plugin.programs import Programs
 from farm.pytest_plugin.record import MAX_SAMPLES, RECORD, Phase, Record
@@ -93,6 +93,7 @@ class BoardRun:
             kept = [item for item in items if nodeid_of(item) in wanted]
         number, parts = self.job.settings.shard
         keep(config, items, kept[number::parts])
+        skip_undeclared(items, self.job.settings)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Write down the plan, before anything runs."""

@@ -24,6 +24,7 @@ _NO_BOARD = "no board: give --lg-env board-configs/<board type>.yaml"
 _MARKERS = (
     "requirement(id, ...): the requirements that a test is evidence for",
     "case(name, ...): the payload cases that a test runs; the first is the one measured",
+    "declared(feature, ...): skip where board type and image declare no such feature",
     "over(axis=selector): run once for each declared device that the selector chooses",
 )
 

@@ -45,7 +45,6 @@ class JobSpec(BaseModel):
     hardware: dict[str, str] = {}
     suites: list[str] = []
     select: list[str] | None = None
-    keyword: str = ""
     folder: Path
     wait_s: float = 0.0
     effort: Effort = Effort()

@@ -31,7 +31,6 @@ class Wish:
     folder: Path
     suites: Sequence[str]
     select: Mapping[str, Sequence[str]] | None = None
-    keyword: str = ""
     image: str = ""
     wait_s: float = 0.0
     effort: Effort = field(default_factory=Effort)
@@ -82,7 +81,6 @@ def _job(place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
         hardware=hardware(place.tags),
         suites=list(wish.suites),
         select=select,
-        keyword=wish.keyword,
         folder=wish.folder / place.name,
         wait_s=wish.wait_s,
         cached=wish.cached,

@@ -220,8 +220,6 @@ def arguments(spec: JobSpec) -> list[str]:
         found.append(f"--farm-seed={spec.effort.seed}")
     if spec.select is not None:
         found.append(f"--farm-select={spec.select_file}")
-    if spec.keyword:
-        found += ["-k", spec.keyword]
     if spec.shards > 1:
         found.append(f"--farm-shard={spec.shard}/{spec.shards}")
     if not spec.cached:

@@ -9,13 +9,16 @@
 
 from farm.store.engine import Store, open_store
 from farm.store.ingest import IngestResult, ingest
+from farm.store.last import BoardVerdicts, last_verdicts
 from farm.store.queries import history, list_runs, load_run, resolve_run, verdict_history
 
 __all__ = [
+    "BoardVerdicts",
     "IngestResult",
     "Store",
     "history",
     "ingest",
+    "last_verdicts",
     "list_runs",
     "load_run",
     "open_store",

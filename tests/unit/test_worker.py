@@ -51,14 +51,13 @@ def test_what_pytest_is_told(tmp_path: Path) -> None:
         image=events.ImageInfo(profile="debian-13"),
         suites=["mapcache"],
         select=[],
-        keyword="import",
         folder=tmp_path,
     )
     words = arguments(spec)
     assert f"--lg-env={tmp_path}/sample.yaml" in words
     assert f"--farm-journal={tmp_path}/journal.jsonl" in words
     assert f"--farm-select={tmp_path}/select.txt" in words
-    assert words[-3:] == ["-k", "import", "mapcache"]
+    assert words[-1] == "mapcache"
     everything = arguments(spec.model_copy(update={"select": None}))
     assert not any(word.startswith("--farm-select") for word in everything)
     assert not any(word.startswith(("--farm-shard", "--farm-no-cache")) for word in words)

@@ -97,13 +97,12 @@ def test_cpu_mapping_carries_the_content(board, exporter, matrix_cell):
 
 
 @pytest.mark.requirement("SHR-5")
+@pytest.mark.declared("debugfs")
 @pytest.mark.case("exporter_gone")
 @pytest.mark.over(exporter="exporter", importer="drm importer control")
 @pytest.mark.parametrize("how", ["close", "kill"])
 def test_content_outlives_its_exporter(board, exporter, importer, how, expect):
     """The importer's handle alone keeps the buffer, and its close gives everything back."""
-    if "debugfs" not in board.type.features | board.profile.features:
-        pytest.skip(f"{board.type.name} declares no debugfs, so what is left cannot be seen")
     expect.sharing(exporter, importer)
     board.run("exporter_gone", exporter=exporter, importer=importer, how=how)
 

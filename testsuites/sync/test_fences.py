@@ -54,27 +54,21 @@ def test_flock_is_no_synchronisation(board, exporter):
 
 
 @pytest.mark.requirement("SYN-11")
+@pytest.mark.declared("sw_sync")
 @pytest.mark.case("sw_sync_timeline")
 @pytest.mark.parametrize("case", ["sw_sync_timeline", "sw_sync_merge"])
 def test_sw_sync_as_documented(board, case):
     """Timelines signal in order, merged sync_files wait for all, and a closed timeline is told."""
-    need_sw_sync(board)
     board.run(case)
 
 
 @pytest.mark.requirement("SYN-11", "SYN-4")
+@pytest.mark.declared("sw_sync")
 @pytest.mark.case("sw_sync_buffer")
 @pytest.mark.over(exporter="udmabuf exporter")
 def test_sw_sync_fence_blocks_a_buffer(board, exporter):
     """A fence of no device at all orders a buffer's users, if it is imported into it."""
-    need_sw_sync(board)
     board.run("sw_sync_buffer", exporter=exporter)
-
-
-def need_sw_sync(board) -> None:
-    """Skip where the kernel was never said to have sw_sync."""
-    if "sw_sync" not in board.profile.features:
-        pytest.skip(f"{board.profile.name} declares no sw_sync")
 
 
 def has_timelines(device: Device, board) -> bool:

@@ -1,0 +1,136 @@
+"""Which tests a run takes on which board types, found out before a board is touched."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from farm.errors import UsageError
+from farm.yamlfile import nearest
+
+if TYPE_CHECKING:
+    from farm.cli.run import Options
+    from farm.inventory import BoardType
+    from farm.pytest_plugin.catalogue import Listed
+
+Chosen = dict[str, list["Listed"]]
+"""Tests by board type."""
+
+
+def chosen_tests(options: Options, types: Mapping[str, BoardType]) -> Chosen:
+    """Return the tests that each board type would run.
+
+    Raises:
+        UsageError: what was asked for names nothing; names the nearest.
+        TestBroken: a suite cannot be collected.
+    """
+    from farm.pytest_plugin.catalogue import collect
+
+    files = list(dict.fromkeys(word.partition("::")[0] for word in options.suites))
+    found: Chosen = {}
+    whole: dict[str, Listed] = {}
+    for name, image in board_types(options, types):
+        tests = collect(files, board_type=types[name], image=image)
+        whole |= {test.nodeid: test for test in tests}
+        named = [test for test in tests if _is_named(test.nodeid, options.suites)]
+        if options.narrowing and named:
+            listed = collect(
+                files, board_type=types[name], image=image, narrowing=options.narrowing
+            )
+            kept = {test.nodeid for test in listed}
+            named = [test for test in named if test.nodeid in kept]
+        known = {test.nodeid for test in found.get(name, ())}
+        found.setdefault(name, []).extend(test for test in named if test.nodeid not in known)
+    _check_words(options.suites, list(whole.values()))
+    if not any(found.values()) and options.narrowing:
+        raise _nothing(options, list(whole), list(found))
+    return found
+
+
+def board_types(options: Options, types: Mapping[str, BoardType]) -> list[tuple[str, str]]:
+    """Return the board types, with their images, of the boards that a run would take."""
+    from farm.lab.placement import TYPE_TAG, check_names
+    from farm.lab.virtual import default_types
+
+    if not options.coordinator:
+        check_names(options.boards, (), types)
+        names = list(dict.fromkeys(options.boards)) or default_types(types)
+        return [(name, options.image or types[name].image) for name in names]
+    from farm.lab.coordinator import Coordinator, local_host
+    from farm.lab.lease import new_identity
+
+    with Coordinator(options.coordinator, new_identity(local_host())) as lab:
+        places = lab.places()
+    check_names(options.boards, places, types)
+    found = []
+    for name, place in places.items():
+        kind = place.tags.get(TYPE_TAG, "")
+        matches = all(place.tags.get(key) == value for key, value in options.match.items())
+        wanted = not options.boards or name in options.boards or kind in options.boards
+        if kind in types and matches and wanted:
+            found.append((kind, place.tags.get("image") or types[kind].image))
+    return list(dict.fromkeys(found))
+
+
+def _is_named(nodeid: str, words: Sequence[str]) -> bool:
+    return any(_names(word, nodeid) for word in words)
+
+
+def _names(word: str, nodeid: str) -> bool:
+    """Return whether a suite, file, test function or test with its parameters names this test."""
+    return nodeid == word or nodeid.startswith((f"{word}/", f"{word}::", f"{word}["))
+
+
+def _check_words(words: Sequence[str], listed: Sequence[Listed]) -> None:
+    """Make sure that each word with a test in it names one; names the nearest if not."""
+    for word in words:
+        file, _, rest = word.partition("::")
+        if not rest or any(_names(word, test.nodeid) for test in listed):
+            continue
+        mine = [test for test in listed if test.nodeid.startswith(f"{file}::")]
+        function, bracket, params = word.partition("[")
+        alike = [test.nodeid for test in mine if test.function == function]
+        if bracket and alike:
+            known = [nodeid.partition("[")[2].rstrip("]") for nodeid in alike]
+            wrong = params.rstrip("]")
+            raise UsageError(
+                f"{function} has no parameters {wrong!r}{_nearest(wrong, known)}",
+                next_step=f"it has: {_some(known)}",
+            )
+        functions = sorted({test.function.partition("::")[2] for test in mine})
+        raise UsageError(
+            f"{file} has no test {rest!r}{_nearest(rest.partition('[')[0], functions)}",
+            next_step=f"it has: {_some(functions)}",
+        )
+
+
+def _nearest(word: str, names: Sequence[str]) -> str:
+    """Return the name that is most like a word, as a hint, or the one that has a part like it."""
+    if hint := nearest(word, list(names)):
+        return hint
+    parts = {part: name for name in names for part in re.split("[-_]", name)}
+    for piece in re.split("[-_]", word):
+        if piece not in parts and (close := difflib.get_close_matches(piece, parts, 1)):
+            return f" (did you mean {parts[close[0]]!r}?)"
+    return ""
+
+
+def _nothing(options: Options, nodeids: Sequence[str], names: Sequence[str]) -> UsageError:
+    text = " ".join(nodeids).lower()
+    words = set(re.findall(r"[\w-]+", options.narrowing.keyword.lower())) - {"and", "or", "not"}
+    strange = sorted(word for word in words if word not in text)
+    hint = ""
+    if strange:
+        close = nearest(strange[0], set(re.findall(r"[\w-]+", text)))
+        hint = f": nothing has {strange[0]!r} in its name{close}"
+    return UsageError(
+        f"no test of {', '.join(options.suites)} on {', '.join(names)} is chosen by "
+        f"{options.narrowing}{hint}",
+        next_step="`farm run --list` lists tests, `farm requirements` says who can test what",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
