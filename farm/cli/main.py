@@ -56,8 +56,8 @@ TOP_LEVEL = (
     "farm.cli.boards",
     "farm.cli.doctor",
     "farm.cli.results",
-    "farm.cli.compare",
     "farm.cli.requirements",
+    "farm.cli.compare",
     "farm.cli.gc",
 )
 """Modules whose ``app`` holds top-level commands, in the order of the help page."""

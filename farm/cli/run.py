@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from farm.events import Effort
     from farm.image.own import Own
     from farm.inventory import BoardType
-    from farm.run.job import JobSpec
     from farm.pytest_plugin.catalogue import Narrowing
+    from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
 
 app = typer.Typer()
@@ -136,7 +136,6 @@ def run(
     keyword: Annotated[
         str, typer.Option("-k", metavar="EXPR", help="Only tests whose names match (pytest's -k).")
     ] = "",
-    listing: Annotated[
     marker: Annotated[
         str, typer.Option("-m", metavar="EXPR", help="Only tests with these markers (pytest's -m).")
     ] = "",
@@ -150,6 +149,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    listing: Annotated[
         bool, typer.Option("--list", help="List what would run; boots nothing.")
     ] = False,
     to: Annotated[
@@ -225,6 +225,8 @@ def run(
 
       farm run --list                         what there is to run, by board type
 
+      farm run --requirement MAP-1            the tests of one requirement
+
       farm run sync --stress-seconds 60 --seed 7   longer, with these decisions
 
       farm run mapcache --repeat 5            five replicates of each test, for medians
@@ -232,25 +234,23 @@ def run(
       farm run --driver my.ko --image debian-12   a driver of your own, on Debian 12's kernel
 
     Exits 1 if a test failed or broke, 3 if a board or the lab did or nothing ran, else 0.
-      farm run --requirement MAP-1            the tests of one requirement
-
     """
     from farm.image.own import read_own
+    from farm.inventory import load_board_types
     from farm.lab.placement import parse_match
+    from farm.pytest_plugin.catalogue import Narrowing
+    from farm.requirements import check_known, load_requirements
     from farm.run.selection import choose_suites
 
+    if requirement:
+        check_known(requirement, load_requirements())
     own = read_own(kernel, modules, driver or ())
     options = Options(
         suites=choose_suites(suites or []),
         boards=tuple(board or ()),
-    from farm.inventory import load_board_types
         match=parse_match(match or []),
-    from farm.pytest_plugin.catalogue import Narrowing
-    from farm.requirements import check_known, load_requirements
         image=image,
         own=own,
-    if requirement:
-        check_known(requirement, load_requirements())
         narrowing=Narrowing(keyword, marker, tuple(requirement or ())),
         out=to,
         coordinator=_lab_for(own, coordinator),
@@ -263,6 +263,7 @@ def run(
         from farm.inventory import load_image_profile
 
         load_image_profile(image)
+    types = load_board_types()
     if listing:
         from farm.cli.listing import list_tests
 
@@ -270,7 +271,6 @@ def run(
         return
     phases = Phases()
     check_store(db)
-    types = load_board_types()
     select = None
     if failed:
         options, select = _repeat(options, failed, explicit=bool(suites))
@@ -350,17 +350,6 @@ def _repeat(
     return replace(options, **changes), {name: sorted(set(ids)) for name, ids in select.items()}
 
 
-def _carry_out(
-    options: Options,
-    types: Mapping[str, BoardType],
-    select: Mapping[str, Sequence[str]] | None,
-    phases: Phases,
-) -> Outcome:
-    from farm import paths
-    from farm.board import payload
-    from farm.run.job import new_run_id
-    from farm.run.plan import Wish
-
 def _narrow(
     options: Options, types: Mapping[str, BoardType], select: Mapping[str, Sequence[str]] | None
 ) -> tuple[Options, dict[str, list[str]]]:
@@ -391,6 +380,17 @@ def _narrow(
     kept = tuple(word for word in boards if word in found or word not in narrowed)
     return replace(options, suites=list(files), boards=kept), found
 
+
+def _carry_out(
+    options: Options,
+    types: Mapping[str, BoardType],
+    select: Mapping[str, Sequence[str]] | None,
+    phases: Phases,
+) -> Outcome:
+    from farm import paths
+    from farm.board import payload
+    from farm.run.job import new_run_id
+    from farm.run.plan import Wish
 
     run_id = new_run_id()
     folder = (options.out.absolute() if options.out else paths.runs_dir()) / run_id
