@@ -55,13 +55,15 @@ class BoardLifetime:
         payload: Payload,
         counters: Sequence[Counter],
         *,
+        tries: int = BOOT_TRIES,
         on_state: Callable[[str, str], None] = lambda state, detail: None,
         on_ready: Callable[[BoardSession, int, float], None] = lambda session, boot, seconds: None,
     ) -> None:
         """Wait for the first :meth:`session`.
 
-        ``on_state`` gets a state and a detail before the state is entered; ``on_ready`` a new
-        session, the boot's number (from 1) and the seconds that it took.
+        ``tries`` boots in a row may fail before the board is given up. ``on_state`` gets a state
+        and a detail before the state is entered; ``on_ready`` a new session, the boot's number
+        (from 1) and the seconds that it took.
         """
         self.gone = ""
         self.boots = 0
@@ -69,6 +71,7 @@ class BoardLifetime:
         self._type = board_type
         self._payload = payload
         self._counters = counters
+        self._tries = tries
         self._on_state = on_state
         self._on_ready = on_ready
         self._session: BoardSession | None = None
@@ -87,7 +90,7 @@ class BoardLifetime:
             raise BoardGone(self.gone)
         before = self._session.ended if self._session is not None else ""
         failure: InfraError | None = None
-        for _ in range(BOOT_TRIES):
+        for _ in range(self._tries):
             if self.boots > self._type.limits.reboots:
                 said = f"; last: {failure}" if failure else ""
                 raise self._give_up(f"{self.boots - 1} reboots are used up{said}") from failure
@@ -98,7 +101,8 @@ class BoardLifetime:
             except InfraError as error:
                 said = f"; before that: {before}" if before else ""
                 raise self._give_up(f"{error}{said}", error.next_step) from error
-        raise self._give_up(f"{BOOT_TRIES} boots failed, the last: {failure}") from failure
+        often = f"{self._tries} boots failed, the last: " if self._tries > 1 else ""
+        raise self._give_up(f"{often}{failure}") from failure
 
     def current(self) -> BoardSession | None:
         """Return the session if there is one."""

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from farm.inventory import BoardType
+    from farm.lab.health import Health
     from farm.lab.place import Place
 
 app = typer.Typer()
 
-STYLES = {"free": "green", "offline": "dim", "unknown type": "red"}
+_SHORT = 80
+STYLES = {"free": "green", "offline": "dim", "unknown type": "red", "quarantined": "red"}
 
 
 @app.command()
@@ -47,11 +49,13 @@ def boards(
         _list_types(load_board_types(), as_json=as_json)
         return
     from farm.lab.coordinator import Coordinator, local_host
+    from farm.lab.health import HealthBook
     from farm.lab.lease import new_identity
 
     types = load_board_types()
     with Coordinator(lab_address(coordinator), new_identity(local_host())) as lab:
-        rows = [describe(place, types) for place in lab.places().values()]
+        book = HealthBook(lab.address)
+        rows = [describe(place, types, book.of(place.name)) for place in lab.places().values()]
     if as_json:
         print_json({"coordinator": lab.address, "boards": rows})
         return
@@ -103,8 +107,8 @@ def describe_type(one: BoardType) -> dict[str, Any]:
     }
 
 
-def describe(place: Place, types: Mapping[str, BoardType]) -> dict[str, Any]:
-    """Return one board's row: what it is, what it is expected to run, who holds it."""
+def describe(place: Place, types: Mapping[str, BoardType], health: Health) -> dict[str, Any]:
+    """Return one board's row: what it is, what it is expected to run, who holds it, its health."""
     from farm.lab import placement
 
     kind = place.tags.get(placement.TYPE_TAG, "")
@@ -112,6 +116,8 @@ def describe(place: Place, types: Mapping[str, BoardType]) -> dict[str, Any]:
     state = placement.describe(place)
     if board_type is None:
         state = "unknown type" if state == "free" else state
+    if health.quarantined and state == "free":
+        state = "quarantined"
     profile = place.tags.get("image") or (board_type.image if board_type else "")
     return {
         "board": place.name,
@@ -121,15 +127,19 @@ def describe(place: Place, types: Mapping[str, BoardType]) -> dict[str, Any]:
         "image": profile,
         "holder": place.holder,
         "state": state.partition(" by ")[0],
-        "notes": _notes(place, board_type),
+        "notes": _notes(place, board_type, health),
         "tags": dict(place.tags),
+        "health": health.model_dump(exclude={"v", "place"}),
     }
 
 
-def _notes(place: Place, board_type: BoardType | None) -> list[str]:
+def _notes(place: Place, board_type: BoardType | None, health: Health) -> list[str]:
     """Return what one has to know before trusting the board: what it lacks, what nobody tried."""
     classes = [resource.cls for resource in place.resources]
     found = []
+    if health.reason:
+        reason = health.reason if len(health.reason) <= _SHORT else f"{health.reason[:_SHORT]}…"
+        found.append(f"{reason} ({health.failures} failures)" if health.failures else reason)
     if classes and not any("Power" in cls for cls in classes):
         found.append("no power control")
     if classes and not any("Serial" in cls for cls in classes):

@@ -47,6 +47,7 @@ app = typer.Typer(
 GROUPS = {
     "lab": "farm.cli.lab",
     "image": "farm.cli.image",
+    "board": "farm.cli.board",
     "expectations": "farm.cli.expectations",
 }
 """Command groups by name; the module's ``app`` is mounted under that name."""

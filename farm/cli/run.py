@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from farm.cli.health import check_after_infra
 from farm.cli.labs import CoordinatorOption, chosen_lab
 from farm.cli.outcome import (
     Outcome,
@@ -202,6 +203,12 @@ def run(
             help="Measure everything anew on exact boards, also where nothing has changed.",
         ),
     ] = False,
+    no_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-check", help="Leave boards alone on which a test ended in INFRA: no health check."
+        ),
+    ] = False,
     coordinator: CoordinatorOption = None,
     db: Annotated[
         str | None,
@@ -283,6 +290,8 @@ def run(
     else:
         print_summary(outcome)
         err().print(str(phases), style="dim")
+    if options.coordinator and not no_check:  # boards of the run's own are gone by now
+        check_after_infra(outcome.jobs, options.coordinator, types, err().print)
     raise typer.Exit(outcome.exit)
 
 

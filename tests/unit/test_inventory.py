@@ -122,6 +122,21 @@ def test_a_board_with_firmware_has_its_bootargs_elsewhere(tmp_path: Path) -> Non
         inventory.load_board_type(config(tmp_path, f"{GOOD}{VIRTUAL}    append: quiet\n"))
 
 
+def test_only_firmware_finds_a_kernel_on_a_disk(tmp_path: Path) -> None:
+    wrong = VIRTUAL.partition("    firmware:")[0] + "    disk: true\n"
+    with pytest.raises(ConfigError, match=r"virtual\.disk: .* the board has no 'firmware'"):
+        inventory.load_board_type(config(tmp_path, GOOD + wrong))
+
+
+def test_health_rules_have_defaults_and_bounds(tmp_path: Path) -> None:
+    assert inventory.load_board_type(config(tmp_path, GOOD)).health == inventory.HealthRule()
+    own = "  health: {every_h: 12, failures: 2, retry_h: 0.5, commands: [test -e /dev/dri/card0]}\n"
+    rule = inventory.load_board_type(config(tmp_path, GOOD + own)).health
+    assert rule == inventory.HealthRule(12, 2, 0.5, ("test -e /dev/dri/card0",))
+    with pytest.raises(ConfigError, match=r"health\.failures"):
+        inventory.load_board_type(config(tmp_path, f"{GOOD}  health: {{failures: 0}}\n"))
+
+
 def test_unknown_image_profile_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'debian-13'"):
         inventory.load_image_profile("debian13")
