@@ -76,6 +76,7 @@ class BoardLifetime:
         self._on_ready = on_ready
         self._session: BoardSession | None = None
         self._ledger: Ledger | None = None
+        self._up = False
 
     def session(self) -> BoardSession:
         """Return the session, booting the board if there is none.
@@ -116,9 +117,12 @@ class BoardLifetime:
     def complaints(self) -> list[Complaint]:
         """Return what the kernel complained about since this was last asked.
 
-        What it said while it booted is excused; the banners of boots that were meant are nothing.
-        A board whose kernel died is booted before it is used again.
+        What it said while it booted is excused, and so is what it goes on to say after a boot that
+        failed; the banners of boots that were meant are nothing. A board whose kernel died is
+        booted before it is used again.
         """
+        if not self._up:
+            self._excuse_boot()
         found = self._ledger.hand_over() if self._ledger is not None else []
         deadly = (entry.event for entry in found if entry.event.fatal and not entry.excused)
         if self._session is not None and (event := next(deadly, None)) is not None:
@@ -143,10 +147,12 @@ class BoardLifetime:
         self._on_state("rebooting" if self.boots else "booting", why)
         self.discard()
         self.boots += 1
-        if self._ledger is not None:
+        if self._ledger is not None and self._up:
             self._ledger.power_on(self._rig.console.mark())
+        self._up = False
         try:
             boot_s = self._rig.boot()
+            self._up = True
         except BootError as error:
             blame_driver(error, self._rig.console)
             raise
@@ -168,6 +174,8 @@ class BoardLifetime:
         return session
 
     def _excuse_boot(self) -> None:
+        if not self.boots:
+            return
         with suppress(BoardError):  # the recording never began
             self._book().excuse(self._rig.console.mark())
 

@@ -122,6 +122,18 @@ def test_complaints_leave_out_the_boots_that_were_meant(
     assert life.complaints() == []
 
 
+def test_a_board_that_boots_on_after_it_was_given_up_is_no_tests_failure(
+    board_type: BoardType, tmp_path: Path, states: list[str]
+) -> None:
+    rig = ScriptedRig({}, boots=[False] * 3)
+    life = lifetime(rig, board_type, tmp_path, states)
+    with pytest.raises(BoardGone):
+        life.session()
+    rig.console.say(WARNING, "[    0.0] Booting Linux on physical CPU 0x0")
+    assert [(one.event.pattern, one.excused) for one in life.complaints()] == [("warning", True)]
+    assert life.complaints() == []
+
+
 def test_a_boots_complaints_are_excused_and_those_before_it_are_not(
     board_type: BoardType, tmp_path: Path, states: list[str]
 ) -> None:
