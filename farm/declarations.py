@@ -26,6 +26,7 @@ FEATURES: Mapping[str, str] = {
     "vivid": "the virtual video test driver",
     "heaps": "/dev/dma_heap",
     "sw_sync": "debugfs sync/sw_sync",
+    "igt": "IGT GPU tools are installed",
 }
 """Every feature that a board type or an image profile may declare, with its meaning."""
 

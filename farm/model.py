@@ -114,6 +114,10 @@ class Absent:
     reason: str
 
 
+WITHIN = "@"
+"""In the node id of a test within a test: between the test's own id and its name there."""
+
+
 @dataclass(frozen=True, slots=True)
 class TestKey:
     """One test with one set of parameters: a row of a run.

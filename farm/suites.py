@@ -15,12 +15,16 @@ FILE_NAME = "suite.toml"
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One suite: its folder's name, a title, what it asks, and the thread that argued it out."""
+    """One suite: its folder's name, a title, what it asks, and the thread that argued it out.
+
+    ``default`` says whether it runs where no suite is asked for.
+    """
 
     name: str
     title: str
     sentence: str
     thread: str
+    default: bool = True
 
 
 def load_suite(file: Path) -> Suite:
@@ -36,9 +40,12 @@ def load_suite(file: Path) -> Suite:
             raise said.error(
                 key, f"unknown key{nearest(key, known)}; known: {', '.join(sorted(known))}"
             )
-        if not isinstance(value, str) or not value.strip():
+        if key == "default":
+            if not isinstance(value, bool):
+                raise said.error(key, f"expected true or false, found {value!r}")
+        elif not isinstance(value, str) or not value.strip():
             raise said.error(key, f"expected text in quotes, found {value!r}")
-    for key in sorted(known - set(said.data)):
+    for key in sorted(known - set(said.data) - {"default"}):
         raise said.error("", f"the key '{key}' is missing")
     if said.data["name"] != file.parent.name:
         raise said.error(

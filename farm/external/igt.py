@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated
@@ -16,6 +17,21 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farm.external.results import MAX_CASES, Case, Output, Status, clean, named
+
+TESTS = (
+    "core_auth",
+    "core_getclient",
+    "core_getversion",
+    "dumb_buffer",
+    "kms_addfb_basic",
+    "kms_prop_blob",
+    "prime_vgem",
+    "sw_sync",
+    "syncobj_basic",
+    "syncobj_timeline",
+    "vgem_basic",
+)
+"""Tests that are about buffers, fences or the sharing of them, and need no GPU of one vendor."""
 
 MAX_JSON = 32 << 20
 """Largest ``results.json`` that is read, in bytes."""
@@ -105,10 +121,13 @@ class _Reading:
         return Case(name, status, why, float(seconds))
 
 
-def parse(test: str, text: str, status: int, errors: str = "") -> Output:
+def parse(
+    test: str, text: str, status: int, errors: str = "", *, planned: Iterable[str] = ()
+) -> Output:
     """Return what the program ``test`` said on its output and error streams.
 
     ``errors`` is what it wrote to stderr: the reasons of failures that stdout does not tell.
+    Subtests that were ``planned`` and that it does not tell of are missing.
     """
     reading = _Reading(test)
     for line in text.splitlines():
@@ -118,7 +137,10 @@ def parse(test: str, text: str, status: int, errors: str = "") -> Output:
     if open_one and status not in (Exit.INVALID,):
         why = "; ".join(reading.told) or f"it started and never ended; exit status {status}"
         cases.append(Case(open_one, Status.CRASH, why))
-    return Output(named(cases), problem=_problem(reading, cases, status, errors))
+    problem = _problem(reading, cases, status, errors)
+    told = {case.name for case in cases}
+    cases += [Case(name, Status.MISSING, "it never ran") for name in planned if name not in told]
+    return Output(named(cases), problem=problem)
 
 
 def _problem(reading: _Reading, cases: list[Case], status: int, errors: str) -> str:
@@ -178,13 +200,13 @@ class _Results(BaseModel):
 
     kind: str = Field(alias="__type__", pattern="^TestrunResult$")
     tests: Annotated[dict[str, _Test], Field(max_length=MAX_CASES)]
-    totals: dict[str, dict[str, int]] = {}
+    totals: dict[str, dict[str, int | str]] = {}
 
 
-def parse_results(text: str) -> Output:
-    """Return what the ``results.json`` of one run of ``igt_runner`` holds.
+def parse_results(text: str, test: str) -> Output:
+    """Return what the ``results.json`` of one run of ``igt_runner`` holds about one test.
 
-    A case is named as there, less the ``igt@`` before it: ``prime_vgem@basic-read``.
+    A case is named as there, less what is before the subtest: ``basic-read``.
     """
     if len(text) > MAX_JSON:
         return Output((), problem=f"results.json has more than {MAX_JSON} characters")
@@ -196,10 +218,17 @@ def parse_results(text: str) -> Output:
     unknown = sorted({test.result for test in results.tests.values()} - set(_RUNNER))
     if unknown:
         return Output((), problem=f"results.json has the unknown result {clean(unknown[0], 40)!r}")
-    cases = [_run_case(name, test) for name, test in results.tests.items()]
+    others = [name for name in results.tests if name.split("@")[:2] != ["igt", test]]
+    if others:
+        return Output((), problem=f"results.json tells of {clean(others[0], 80)!r}, not of {test}")
+    cases = [_run_case(name, one) for name, one in results.tests.items()]
     problem = "" if cases else "results.json holds no test"
     counts = Counter(test.result for test in results.tests.values())
-    totals = {word: count for word, count in results.totals.get("", {}).items() if count}
+    totals = {
+        word: count
+        for word, count in results.totals.get("", {}).items()
+        if isinstance(count, int) and count
+    }
     if totals and totals != counts:
         problem = f"results.json's totals are {json.dumps(totals)}, its results {dict(counts)}"
     return Output(named(cases), problem=problem)
@@ -212,4 +241,5 @@ def _run_case(name: str, test: _Test) -> Case:
         found = [match[1] for line in source.splitlines() if (match := _WHY.fullmatch(line))]
         why = "; ".join([test.result, *(clean(one, 160) for one in found[:_MAX_TOLD])])
     duration = max(0.0, test.time.end - test.time.start)
-    return Case(name.removeprefix("igt@"), _RUNNER[test.result], why, duration)
+    name = name.partition("@")[2]
+    return Case(name.partition("@")[2] or name, _RUNNER[test.result], why, duration)

@@ -94,7 +94,8 @@ def _whole(program: str, output: Output, ended: Ended, lists: Lists) -> Judged:
     if output.ended:
         return judge_case(program, Case("", Status.FAIL, f"{output.ended}; so far {found}"), lists)
     if output.skipped:
-        return Judged("", Verdict.SKIP, f"it ran nothing: {output.skipped}")
+        ran = f"after {found}" if output.cases else "at once"
+        return Judged("", Verdict.SKIP, f"it gave up {ran}: {output.skipped}")
     return judge_case(program, Case("", Status.PASS, found), lists)
 
 

@@ -101,16 +101,22 @@ class _Reading:
             return Case(name, Status.EXPECTED_FAIL, why or "; ".join(self.told))
         return Case(name, Status.PASS)
 
+    def short(self) -> str:
+        """Return how many results the plan lacks, in words; nothing if it lacks none."""
+        if self.planned is None or len(self.cases) >= self.planned:
+            return ""
+        return f"it planned {self.planned} tests and told of {len(self.cases)}"
+
     def problem(self) -> str:
-        """Return what keeps the whole from being believed."""
+        """Return what keeps what was said from being believed."""
         if not self.begun:
             return "it printed no TAP"
         if self.planned is None:
             return "it printed no plan"
-        if len(self.cases) != self.planned and not self.bailed:
+        if len(self.cases) > self.planned:
             return f"it planned {self.planned} tests and told of {len(self.cases)}"
         told = (self.totals[1] + self.totals[3] + self.totals[5]) if self.totals else self.failed
-        if told != self.failed and not self.bailed:
+        if told != self.failed and not self.short():
             return f"its totals say {told} failed, its results {self.failed}"
         return ""
 
@@ -128,11 +134,22 @@ def parse(text: str, status: int, *, group: re.Pattern[str] | None = None) -> Ou
     except _Garbled as error:
         garbled = str(error)
     cases = named(reading.cases)
+    last = "; ".join(clean(one, 120) for one in reading.told[-1:])
     if status == KSFT_SKIP and not reading.failed:
         # ksft_exit_skip() after a plan counts wrongly: its number is one too high.
         why = re.search(r"# SKIP *(.*)", text, re.I)
-        return Output((), skipped=clean(why[1], 200) if why else "it says so by its exit status")
+        return Output(cases, skipped=clean(why[1], 200) if why else last or "it does not say why")
     if reading.skipped and not garbled:
         return Output(cases, skipped=reading.skipped)
-    ended = f"it bailed out: {reading.bailed}" if reading.bailed else ""
-    return Output(cases, problem=garbled or reading.problem(), ended=ended)
+    problem = garbled or reading.problem()
+    if problem or not reading.short():
+        return Output(cases, problem=problem, ended=_bailed(reading))
+    if reading.bailed or 0 < status < 128:  # it gave up by its own will, and says so
+        return Output(
+            cases, ended=_bailed(reading) or f"{reading.short()}: {last or 'no word why'}"
+        )
+    return Output(cases, problem=reading.short())
+
+
+def _bailed(reading: _Reading) -> str:
+    return f"it bailed out: {reading.bailed}" if reading.bailed else ""

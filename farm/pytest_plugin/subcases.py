@@ -13,9 +13,7 @@ import pytest
 
 from farm import events
 from farm.events import Key
-from farm.model import TestKey, Verdict
-
-SEPARATOR = "@"
+from farm.model import WITHIN, TestKey, Verdict
 
 _OUTCOMES = {
     Verdict.PASS: "passed",
@@ -38,7 +36,7 @@ class SubCase:
 
 def parents(nodeids: Iterable[str]) -> frozenset[str]:
     """Return the node ids with each subcase's replaced by that of its test."""
-    return frozenset(nodeid.partition(SEPARATOR)[0] for nodeid in nodeids)
+    return frozenset(nodeid.partition(WITHIN)[0] for nodeid in nodeids)
 
 
 def events_of(key: TestKey, attempt: int, found: list[SubCase]) -> Iterator[events.Event]:
@@ -67,7 +65,7 @@ def reports_of(item: pytest.Item, found: list[SubCase]) -> Iterator[pytest.TestR
         if outcome == "skipped":
             longrepr = (str(item.path), item.location[1] or 0, f"{one.verdict}: {one.reason}")
         report = pytest.TestReport(
-            nodeid=f"{item.nodeid}{SEPARATOR}{one.name}",
+            nodeid=f"{item.nodeid}{WITHIN}{one.name}",
             location=item.location,
             keywords={},
             outcome=outcome,  # type: ignore[arg-type]
@@ -82,7 +80,7 @@ def reports_of(item: pytest.Item, found: list[SubCase]) -> Iterator[pytest.TestR
 
 
 def _nodeid(key: TestKey, one: SubCase) -> str:
-    return f"{key.nodeid}{SEPARATOR}{one.name}"
+    return f"{key.nodeid}{WITHIN}{one.name}"
 
 
 def _key(key: TestKey, one: SubCase) -> Key:

@@ -24,6 +24,18 @@ def test_a_suite_is_a_folder_with_its_file(suites: Path) -> None:
     assert choose_suites([], suites) == ["mapcache", "sharing"]
 
 
+def test_some_suites_run_only_where_they_are_asked_for(suites: Path) -> None:
+    file = write_suite(suites / "external") / "suite.toml"
+    file.write_text(f"{file.read_text()}default = false\n")
+    assert choose_suites([], suites) == ["mapcache", "sharing"]
+    assert choose_suites(["external"], suites) == ["external"]
+
+
+def test_a_test_within_a_test_stands_for_the_one_that_it_is_within(suites: Path) -> None:
+    words = ["mapcache/test_mapcache.py::test_x[a]@node@its name"]
+    assert choose_suites(words, suites) == ["mapcache/test_mapcache.py::test_x[a]"]
+
+
 def test_suites_files_and_node_ids_are_taken_once_each(suites: Path) -> None:
     words = ["sharing/", "mapcache/test_mapcache.py::test_x[a]", "sharing"]
     assert choose_suites(words, suites) == ["sharing", "mapcache/test_mapcache.py::test_x[a]"]

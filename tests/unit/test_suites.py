@@ -30,6 +30,11 @@ def test_a_suite_is_a_folder_with_its_file(tmp_path: Path) -> None:
         (('"A suite"', '" "'), 2, "title: expected text in quotes, found ' '"),
         (("thread =", "#"), 1, "the key 'thread' is missing"),
         (('"sync"', '"snyc"'), 1, "name: found 'snyc' in a folder named 'sync'"),
+        (
+            ("thread =", 'default = "no"\nthread ='),
+            4,
+            "default: expected true or false, found 'no'",
+        ),
         (("sentence = ", "sentence "), 3, "not valid TOML"),
         (('somewhere"', "somewhere"), 4, "not valid TOML"),
         (("title =", "name ="), 2, "not valid TOML"),
