@@ -55,11 +55,14 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("hard_lockup", r"hard LOCKUP", fatal=True),
     Pattern("rcu_stall", r"rcu: INFO: .*(?:stall|detected)", fatal=True),
     Pattern(
-        "lockdep",
+        "lockdep",  # kernel/locking/lockdep.c, 6.12
         r"WARNING: (?:possible (?:circular|recursive) locking|possible irq lock inversion|"
-        r"inconsistent lock state|suspicious RCU usage|bad unlock balance|held lock freed|"
-        r"possible reset-order|Nested lock was not taken)|possible circular locking dependency",
+        r"inconsistent lock state|suspicious RCU usage|bad (?:unlock balance|contention)|"
+        r"held lock freed|lock held when returning|possible reset-order|Nested lock was not taken|"
+        r"\S+-safe -> \S+-unsafe lock order|\S+/\d+ still has locks held)|"
+        r"possible circular locking dependency|INFO: trying to register non-static key",
     ),
+    Pattern("memory_leak", r"kmemleak: \d+ new suspected memory leaks"),
     Pattern("warning", r"WARNING: (?:CPU: ?\d+ |\S+:\d+ at |\S+ at )"),
     Pattern("bug", r"\bBUG: "),
     Pattern("hung_task", r"INFO: task .{1,64} blocked for more than"),
