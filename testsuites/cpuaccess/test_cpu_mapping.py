@@ -39,6 +39,8 @@ def snoops(importer: Device, board) -> bool:
     Devices that no bus describes (vgem, vkms and vivid are platform devices that their drivers
     make) do not on arm64: nothing sets dma_coherent (arch/arm64/mm/dma-mapping.c).
     """
+    if importer.coherent is not None:
+        return importer.coherent
     described = importer.driver in ("refdev", "cirrus", "bochs-drm", "virtio_gpu")
     return described and "coherent" in board.type.features
 
