@@ -24,7 +24,7 @@ SAMPLES = {
     "hard_lockup": "[   60.0] watchdog: Watchdog detected hard LOCKUP on cpu 1",
     "rcu_stall": "[   60.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
     "lockdep": "[    3.0] WARNING: possible circular locking dependency detected",
-    "memory_leak": "[  612.3] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    "memory_leak": "[  612.3] kmemleak: 3 new suspected memory leaks (see /sys/…)",
     "warning": "[    4.1] WARNING: CPU: 0 PID: 1 at drivers/dma-buf/dma-buf.c:1 f+0x0/0x10",
     "bug": "[    4.1] BUG: sleeping function called from invalid context at mm/slab.h:1",
     "hung_task": "[  242.6] INFO: task payload:123 blocked for more than 120 seconds.",
