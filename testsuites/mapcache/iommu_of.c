@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "farm.h"
 #include "buffer.h"
+#include "m2m.h"
 #include "refdevice.h"
 
 #include <dirent.h>
@@ -23,6 +24,8 @@ static int open_node(const char *address)
 		queue = v4l2_open(address, V4L2_BUF_TYPE_VIDEO_CAPTURE);
 		return queue.fd;
 	}
+	if (address_is(address, "m2m"))
+		return m2m_open(address, M2M_ANY, 0).output.fd;
 	if (address_is(address, "udmabuf"))
 		return open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
 	if (address_is(address, "refdev"))

@@ -2,6 +2,7 @@
 #define FARM_HELPERS
 #include "farm.h"
 #include "buffer.h"
+#include "m2m.h"
 #include "refdevice.h"
 
 #include <stdlib.h>
@@ -40,11 +41,33 @@ static int frame_queue(const char *address, uint32_t type, struct v4l2_queue *qu
 	return 0;
 }
 
+/* What has frames in a queue: a video device. */
+static bool is_video(const char *address)
+{
+	return address_is(address, "v4l2") || address_is(address, "m2m");
+}
+
+static struct v4l2_queue output_queue(const char *address)
+{
+	struct v4l2_queue queue;
+	struct m2m m2m;
+	int err;
+
+	if (address_is(address, "m2m")) {
+		m2m = m2m_open(address, M2M_ANY, 0);
+		m2m_frames(&m2m);
+		return m2m.output;
+	}
+	err = frame_queue(address, V4L2_BUF_TYPE_VIDEO_OUTPUT, &queue);
+	if (err < 0)
+		fail("%s: no such output device: %s", address, errname(err));
+	return queue;
+}
+
 struct buffer buffer_open(const char *address, size_t size)
 {
 	struct buffer buffer = { .address = address, .device = -1, .fd = -1 };
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	int err;
 
 	size = (size + page - 1) / page * page;
 	buffer.queue.fd = -1;
@@ -56,10 +79,8 @@ struct buffer buffer_open(const char *address, size_t size)
 		buffer.handle = dumb.handle;
 		buffer.size = dumb.size;
 		buffer.fd = prime_export(buffer.device, dumb.handle);
-	} else if (address_is(address, "v4l2")) {
-		err = frame_queue(address, V4L2_BUF_TYPE_VIDEO_OUTPUT, &buffer.queue);
-		if (err < 0)
-			fail("%s: no such output device: %s", address, errname(err));
+	} else if (is_video(address)) {
+		buffer.queue = output_queue(address);
 		buffer.device = buffer.queue.fd;
 		buffer.size = buffer.queue.size;
 		v4l2_request(&buffer.queue, V4L2_MEMORY_MMAP, 1);
@@ -89,7 +110,7 @@ void buffer_close(struct buffer *buffer)
 	if (buffer->view)
 		munmap(buffer->view, buffer->size);
 	buffer->view = NULL;
-	if (address_is(buffer->address, "v4l2")) {
+	if (is_video(buffer->address)) {
 		v4l2_close(&buffer->queue);
 	} else if (buffer->device >= 0) {
 		gem_close(buffer->device, buffer->handle);
@@ -127,7 +148,7 @@ void *buffer_view(struct buffer *buffer)
 		return buffer->view;
 	if (address_is(buffer->address, "drm"))
 		buffer->view = dumb_map(buffer->device, buffer->handle, buffer->size);
-	else if (address_is(buffer->address, "v4l2"))
+	else if (is_video(buffer->address))
 		buffer->view = queue_view(&buffer->queue, buffer->size);
 	else
 		buffer->view = dmabuf_map(buffer->fd, buffer->size, PROT_READ | PROT_WRITE);
@@ -137,7 +158,7 @@ void *buffer_view(struct buffer *buffer)
 /* An exporter whose view is the dma-buf's own mapping is asked to keep it coherent. */
 static bool view_needs_sync(const struct buffer *buffer)
 {
-	return !address_is(buffer->address, "drm") && !address_is(buffer->address, "v4l2");
+	return !address_is(buffer->address, "drm") && !is_video(buffer->address);
 }
 
 void *buffer_begin(struct buffer *buffer, uint64_t access)
@@ -245,7 +266,6 @@ static uint32_t control_named(int fd, const char *name)
 
 void capture_still(struct v4l2_queue *capture)
 {
-	struct v4l2_streamparm rate = { .type = capture->type };
 	struct v4l2_control control = {
 		.id = control_named(capture->fd, "OSD Text Mode"),
 		.value = 2,	/* none: vivid's text holds time and sequence */
@@ -258,9 +278,7 @@ void capture_still(struct v4l2_queue *capture)
 	 * has its price: vivid_thread_vid_cap() may compute a negative one on a loaded machine, and
 	 * schedule_timeout() complains.
 	 */
-	rate.parm.capture.timeperframe.numerator = 1;
-	rate.parm.capture.timeperframe.denominator = 1;
-	ioctl(capture->fd, VIDIOC_S_PARM, &rate);	/* the driver may choose the nearest */
+	v4l2_rate(capture, 1);
 }
 
 void capture_reference(struct v4l2_queue *capture, void *frame)

@@ -151,12 +151,49 @@ int v4l2_request_raw(struct v4l2_queue *queue, uint32_t memory, uint32_t count)
 		return err;
 	queue->memory = memory;
 	queue->count = request.count;
+	queue->features = request.capabilities;
 	return 0;
 }
 
 void v4l2_request(struct v4l2_queue *queue, uint32_t memory, uint32_t count)
 {
 	must(v4l2_request_raw(queue, memory, count), "VIDIOC_REQBUFS");
+}
+
+int v4l2_create_raw(struct v4l2_queue *queue, uint32_t count)
+{
+	struct v4l2_create_buffers create = {
+		.memory = queue->memory, .count = count, .format = { .type = queue->type },
+	};
+	int err = command(queue->fd, VIDIOC_G_FMT, &create.format);
+
+	if (!err)
+		err = command(queue->fd, VIDIOC_CREATE_BUFS, &create);
+	if (!err && create.count != count)
+		err = -ENOMEM;
+	return err ? err : (int)create.index;
+}
+
+uint32_t v4l2_create(struct v4l2_queue *queue, uint32_t count)
+{
+	int index = v4l2_create_raw(queue, count);
+
+	must(index, "VIDIOC_CREATE_BUFS");
+	return (uint32_t)index;
+}
+
+int v4l2_remove_raw(struct v4l2_queue *queue, uint32_t index, uint32_t count)
+{
+	struct v4l2_remove_buffers remove = {
+		.type = queue->type, .index = index, .count = count,
+	};
+
+	return command(queue->fd, VIDIOC_REMOVE_BUFS, &remove);
+}
+
+void v4l2_remove(struct v4l2_queue *queue, uint32_t index, uint32_t count)
+{
+	must(v4l2_remove_raw(queue, index, count), "VIDIOC_REMOVE_BUFS");
 }
 
 int v4l2_export_raw(struct v4l2_queue *queue, uint32_t index)
@@ -181,13 +218,13 @@ int v4l2_export(struct v4l2_queue *queue, uint32_t index)
 
 /* Describes buffer `index`; the plane must live as long as the buffer. */
 static struct v4l2_buffer describe(const struct v4l2_queue *queue, uint32_t index, int dmabuf,
-				   struct v4l2_plane *plane)
+				   size_t bytes, struct v4l2_plane *plane)
 {
 	struct v4l2_buffer buffer = {
 		.type = queue->type, .memory = queue->memory, .index = index,
 		.field = V4L2_FIELD_NONE,
 	};
-	uint32_t used = is_output(queue->type) ? (uint32_t)queue->size : 0;
+	uint32_t used = is_output(queue->type) ? (uint32_t)bytes : 0;
 	bool shared = queue->memory == V4L2_MEMORY_DMABUF;
 
 	*plane = (struct v4l2_plane){ 0 };
@@ -208,7 +245,7 @@ static struct v4l2_buffer describe(const struct v4l2_queue *queue, uint32_t inde
 int v4l2_prepare_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf)
 {
 	struct v4l2_plane plane;
-	struct v4l2_buffer buffer = describe(queue, index, dmabuf, &plane);
+	struct v4l2_buffer buffer = describe(queue, index, dmabuf, queue->size, &plane);
 
 	return command(queue->fd, VIDIOC_PREPARE_BUF, &buffer);
 }
@@ -223,12 +260,22 @@ void v4l2_prepare_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, in
 	must_refuse(v4l2_prepare_raw(queue, index, dmabuf), err, "VIDIOC_PREPARE_BUF");
 }
 
-int v4l2_queue_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf)
+int v4l2_queue_bytes_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes)
 {
 	struct v4l2_plane plane;
-	struct v4l2_buffer buffer = describe(queue, index, dmabuf, &plane);
+	struct v4l2_buffer buffer = describe(queue, index, dmabuf, bytes, &plane);
 
 	return command(queue->fd, VIDIOC_QBUF, &buffer);
+}
+
+void v4l2_queue_bytes(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes)
+{
+	must(v4l2_queue_bytes_raw(queue, index, dmabuf, bytes), "VIDIOC_QBUF");
+}
+
+int v4l2_queue_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf)
+{
+	return v4l2_queue_bytes_raw(queue, index, dmabuf, queue->size);
 }
 
 void v4l2_queue(struct v4l2_queue *queue, uint32_t index, int dmabuf)
@@ -241,22 +288,44 @@ void v4l2_queue_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, int 
 	must_refuse(v4l2_queue_raw(queue, index, dmabuf), err, "VIDIOC_QBUF");
 }
 
-int v4l2_dequeue_raw(struct v4l2_queue *queue, int timeout_ms, uint32_t *index, uint32_t *bytes)
+int v4l2_dequeue_frame_raw(struct v4l2_queue *queue, int timeout_ms, struct v4l2_frame *frame)
 {
 	short event = is_output(queue->type) ? POLLOUT : POLLIN;
 	int ready = poll_raw(queue->fd, event, timeout_ms), err;
 	struct v4l2_plane plane;
-	struct v4l2_buffer buffer = describe(queue, 0, -1, &plane);
+	struct v4l2_buffer buffer = describe(queue, 0, -1, 0, &plane);
 
 	if (ready <= 0)
 		return ready ? ready : -ETIMEDOUT;
 	err = command(queue->fd, VIDIOC_DQBUF, &buffer);
 	if (err)
 		return err;
-	*index = buffer.index;
-	if (bytes)
-		*bytes = is_planar(queue->type) ? plane.bytesused : buffer.bytesused;
+	*frame = (struct v4l2_frame){
+		.index = buffer.index,
+		.bytes = is_planar(queue->type) ? plane.bytesused : buffer.bytesused,
+		.sequence = buffer.sequence,
+		.flags = buffer.flags,
+	};
 	return buffer.flags & V4L2_BUF_FLAG_ERROR ? -EIO : 0;
+}
+
+struct v4l2_frame v4l2_dequeue_frame(struct v4l2_queue *queue, int timeout_ms)
+{
+	struct v4l2_frame frame = { 0 };
+
+	must(v4l2_dequeue_frame_raw(queue, timeout_ms, &frame), "VIDIOC_DQBUF");
+	return frame;
+}
+
+int v4l2_dequeue_raw(struct v4l2_queue *queue, int timeout_ms, uint32_t *index, uint32_t *bytes)
+{
+	struct v4l2_frame frame = { 0 };
+	int err = v4l2_dequeue_frame_raw(queue, timeout_ms, &frame);
+
+	*index = frame.index;
+	if (bytes)
+		*bytes = frame.bytes;
+	return err;
 }
 
 uint32_t v4l2_dequeue(struct v4l2_queue *queue, int timeout_ms)
@@ -265,6 +334,27 @@ uint32_t v4l2_dequeue(struct v4l2_queue *queue, int timeout_ms)
 
 	must(v4l2_dequeue_raw(queue, timeout_ms, &index, NULL), "VIDIOC_DQBUF");
 	return index;
+}
+
+void v4l2_rate(struct v4l2_queue *queue, uint32_t frames)
+{
+	struct v4l2_streamparm rate = { .type = queue->type };
+
+	if (is_output(queue->type)) {
+		rate.parm.output.timeperframe.numerator = 1;
+		rate.parm.output.timeperframe.denominator = frames;
+	} else {
+		rate.parm.capture.timeperframe.numerator = 1;
+		rate.parm.capture.timeperframe.denominator = frames;
+	}
+	command(queue->fd, VIDIOC_S_PARM, &rate);
+}
+
+int v4l2_control_raw(int fd, uint32_t id, int32_t value)
+{
+	struct v4l2_control control = { .id = id, .value = value };
+
+	return command(fd, VIDIOC_S_CTRL, &control);
 }
 
 int v4l2_stream_raw(struct v4l2_queue *queue, bool on)

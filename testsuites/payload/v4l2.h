@@ -12,6 +12,7 @@ struct v4l2_queue {
 	uint32_t type;		/* V4L2_BUF_TYPE_… */
 	uint32_t memory;	/* V4L2_MEMORY_… of the last v4l2_request() */
 	uint32_t count;		/* buffers that it granted */
+	uint32_t features;	/* V4L2_BUF_CAP_… of that request; 0 before Linux 4.20 */
 	uint32_t width, height, fourcc, stride;
 	size_t size;		/* sizeimage of the format */
 };
@@ -33,6 +34,15 @@ void v4l2_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint
 int v4l2_request_raw(struct v4l2_queue *queue, uint32_t memory, uint32_t count);
 void v4l2_request(struct v4l2_queue *queue, uint32_t memory, uint32_t count);
 
+/*
+ * VIDIOC_CREATE_BUFS, of the memory and size that the queue has: the first index of `count` more
+ * buffers. VIDIOC_REMOVE_BUFS (Linux 6.10; the queue's features say whether it may be used).
+ */
+int v4l2_create_raw(struct v4l2_queue *queue, uint32_t count);
+uint32_t v4l2_create(struct v4l2_queue *queue, uint32_t count);
+int v4l2_remove_raw(struct v4l2_queue *queue, uint32_t index, uint32_t count);
+void v4l2_remove(struct v4l2_queue *queue, uint32_t index, uint32_t count);
+
 /* VIDIOC_EXPBUF of an MMAP buffer: the dma-buf. */
 int v4l2_export_raw(struct v4l2_queue *queue, uint32_t index);
 int v4l2_export(struct v4l2_queue *queue, uint32_t index);
@@ -45,9 +55,27 @@ int v4l2_queue_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf);
 void v4l2_queue(struct v4l2_queue *queue, uint32_t index, int dmabuf);
 void v4l2_queue_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, int err);
 
+/* VIDIOC_QBUF of an output buffer of which `bytes` are used, as for coded frames. */
+int v4l2_queue_bytes_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes);
+void v4l2_queue_bytes(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes);
+
+/* What VIDIOC_DQBUF told. */
+struct v4l2_frame {
+	uint32_t index, bytes, sequence;
+	uint32_t flags;		/* V4L2_BUF_FLAG_… */
+};
+
 /* VIDIOC_DQBUF within the time: the buffer; -ETIMEDOUT; a buffer flagged as broken is -EIO. */
+int v4l2_dequeue_frame_raw(struct v4l2_queue *queue, int timeout_ms, struct v4l2_frame *frame);
+struct v4l2_frame v4l2_dequeue_frame(struct v4l2_queue *queue, int timeout_ms);
 int v4l2_dequeue_raw(struct v4l2_queue *queue, int timeout_ms, uint32_t *index, uint32_t *bytes);
 uint32_t v4l2_dequeue(struct v4l2_queue *queue, int timeout_ms);
+
+/* VIDIOC_S_PARM: frames a second; the driver takes the nearest that it has, or ignores it. */
+void v4l2_rate(struct v4l2_queue *queue, uint32_t frames);
+
+/* Sets a control of the device behind fd; -EINVAL where it has none of that id. */
+int v4l2_control_raw(int fd, uint32_t id, int32_t value);
 
 int v4l2_stream_raw(struct v4l2_queue *queue, bool on);
 void v4l2_stream(struct v4l2_queue *queue, bool on);
@@ -56,11 +84,15 @@ void v4l2_stream(struct v4l2_queue *queue, bool on);
 #define v4l2_open(...) FARM_AT(v4l2_open(__VA_ARGS__))
 #define v4l2_format(...) FARM_AT(v4l2_format(__VA_ARGS__))
 #define v4l2_request(...) FARM_AT(v4l2_request(__VA_ARGS__))
+#define v4l2_create(...) FARM_AT(v4l2_create(__VA_ARGS__))
+#define v4l2_remove(...) FARM_AT(v4l2_remove(__VA_ARGS__))
 #define v4l2_export(...) FARM_AT(v4l2_export(__VA_ARGS__))
 #define v4l2_prepare(...) FARM_AT(v4l2_prepare(__VA_ARGS__))
 #define v4l2_prepare_errno(...) FARM_AT(v4l2_prepare_errno(__VA_ARGS__))
 #define v4l2_queue(...) FARM_AT(v4l2_queue(__VA_ARGS__))
 #define v4l2_queue_errno(...) FARM_AT(v4l2_queue_errno(__VA_ARGS__))
+#define v4l2_queue_bytes(...) FARM_AT(v4l2_queue_bytes(__VA_ARGS__))
+#define v4l2_dequeue_frame(...) FARM_AT(v4l2_dequeue_frame(__VA_ARGS__))
 #define v4l2_dequeue(...) FARM_AT(v4l2_dequeue(__VA_ARGS__))
 #define v4l2_stream(...) FARM_AT(v4l2_stream(__VA_ARGS__))
 #endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Raw pictures: where each component's samples lie, test content, and how far two pictures differ. */
+#ifndef FARM_PICTURE_H
+#define FARM_PICTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct component {
+	size_t offset;		/* of its first sample */
+	size_t stride;		/* bytes from line to line */
+	unsigned int step;	/* bytes from sample to sample: 1 in a plane of its own */
+	uint32_t width, height;	/* in samples */
+};
+
+struct picture {
+	uint32_t fourcc;	/* V4L2_PIX_FMT_… */
+	uint32_t width, height;
+	size_t size;		/* bytes, lines without padding */
+	unsigned int components;
+	struct component component[4];
+};
+
+/* YUV420 "YU12", NV12, GREY, RGB24 "RGB3" and XBGR32 "XR24"; broken() on any other. */
+struct picture picture_of(uint32_t fourcc, uint32_t width, uint32_t height);
+
+/*
+ * Fills a picture. `frame` makes each picture of a sequence another one.
+ *
+ *	noise	every sample random in 0 … 254: incompressible
+ *	blocks	each 8x8 block of a component has one random value
+ *	scene	a slow gradient that moves, with a sharp-edged square
+ *
+ * The fourth component, X or alpha, is 255 throughout.
+ */
+void picture_fill(const struct picture *picture, void *memory, const char *content, uint32_t frame);
+
+/* Peak signal-to-noise ratio of two pictures in dB, over all bytes; INFINITY if they are equal. */
+double picture_psnr(const void *one, const void *other, size_t size);
+
+#ifndef FARM_HELPERS
+#define picture_of(...) FARM_AT(picture_of(__VA_ARGS__))
+#define picture_fill(...) FARM_AT(picture_fill(__VA_ARGS__))
+#endif
+
+#endif
