@@ -13,6 +13,9 @@ _TIMES = (
     ("map_time_per_mib", "map_time's median, divided by the buffer's size in MiB"),
     ("unmap_time_per_mib", "unmap_time's median, divided by the buffer's size in MiB"),
     ("start_time", "starting one frame on a buffer that the device has"),
+    ("queue_time_p50", "VIDIOC_QBUF of a frame's buffer, median"),
+    ("queue_time_max", "VIDIOC_QBUF of a frame's buffer, the longest"),
+    ("frame_cpu_time", "processor time per frame, of all processors: 10 ms ticks of /proc/stat"),
     ("sync_start", "DMA_BUF_IOCTL_SYNC with START while a fence is pending"),
     ("sync_start_idle", "DMA_BUF_IOCTL_SYNC with START and nothing attached"),
     ("wake_latency", "from the fence's signal to the return of DMA_BUF_IOCTL_SYNC"),
@@ -22,6 +25,14 @@ _TIMES = (
 _SIZES = (
     ("runs_per_mib", "count", Better.NEITHER, "physically contiguous runs, as constructed"),
     ("fence_expiry", "ns", Better.NEITHER, "VGEM_FENCE_TIMEOUT, drivers/gpu/drm/vgem/vgem_fence.c"),
+    ("frame_rate", "Hz", Better.HIGHER, "frames a second through an encoder and a decoder"),
+    (
+        "psnr",
+        "dB",
+        Better.HIGHER,
+        "the worst frame after encoding and decoding, against the original",
+    ),
+    ("coded_size", "B", Better.LOWER, "the smallest coded frame"),
     ("dma_segments", "count", Better.LOWER, "full_ents of dma:dma_map_sg"),
     ("dma_segment_max", "B", Better.HIGHER, "the largest of the sizes that dma:dma_map_sg lists"),
 )

@@ -39,6 +39,8 @@ COUNTERS: tuple[Counter, ...] = (
     ),
     _count("dma_buf_attach", _BUF, "kprobe:dma_buf_dynamic_attach"),
     _count("dma_buf_detach", _BUF, "kprobe:dma_buf_detach"),
+    _count("dma_buf_vmap", _BUF, "kprobe:dma_buf_vmap"),
+    _count("dma_buf_vunmap", _BUF, "kprobe:dma_buf_vunmap"),
     _count("iommu_map", _IOMMU, "tp:iommu:map"),
     _count("iommu_unmap", _IOMMU, "tp:iommu:unmap"),
     *(

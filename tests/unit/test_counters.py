@@ -15,7 +15,7 @@ from farm.counters.registry import SPEC, Counter, collect, registry
 from farm.errors import ConfigError
 from farm.model import Better
 
-UNITS = {"count", "ns", "B", "Hz", "Cel"}
+UNITS = {"count", "ns", "B", "Hz", "Cel", "dB"}
 
 
 @pytest.mark.parametrize("counter", registry().values(), ids=lambda counter: counter.name)
