@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from farm.model import Device, DeviceKind
 from farm.yamlfile import YamlFile, nearest
@@ -29,6 +29,9 @@ FEATURES: Mapping[str, str] = {
     "igt": "IGT GPU tools are installed",
 }
 """Every feature that a board type or an image profile may declare, with its meaning."""
+
+Fourcc = Annotated[str, Field(pattern=r"^[A-Z0-9]{4}$|^$")]
+"""A V4L2 pixel format by the letters of its fourcc: ``YU12``, ``XR24``, ``FWHT``."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
 
@@ -55,7 +58,9 @@ class DeviceFile(BaseModel, extra="forbid", frozen=True):
     id: Name
     kind: DeviceKind
     driver: str = Field(min_length=1)
-    address: str = Field(pattern=r"^(drm|v4l2|heap):[A-Za-z0-9_.,:-]+$|^udmabuf$|^refdev(:\d+)?$")
+    address: str = Field(
+        pattern=r"^(drm|v4l2|m2m|heap):[A-Za-z0-9_.,:-]+$|^udmabuf$|^refdev(:\d+)?$"
+    )
     exports: bool = False
     imports: bool = False
     iommu: bool = False
@@ -67,6 +72,25 @@ class DeviceFile(BaseModel, extra="forbid", frozen=True):
     coherent: bool | None = None
     dma_mask_bits: int = Field(default=0, ge=0, le=64)
     sources: tuple[Source, ...] = ()
+    coded: Fourcc = ""
+    encodes: bool = False
+    decodes: bool = False
+    stateless: bool = False
+    formats: tuple[Fourcc, ...] = ()
+    exact: tuple[Literal["noise", "blocks", "scene"], ...] = ()
+    psnr_db: float = Field(default=0.0, ge=0, le=100)
+    crc: bool = False
+
+    @model_validator(mode="after")
+    def _codec(self) -> Self:
+        codec = self.encodes or self.decodes
+        if codec and not self.coded:
+            raise ValueError("a codec states the fourcc of its coded format: coded: FWHT")
+        if codec and self.kind is not DeviceKind.M2M:
+            raise ValueError("a codec is of kind m2m")
+        if self.encodes and self.decodes and not self.stateless and not self.psnr_db:
+            raise ValueError("what encodes and decodes states the least quality in dB: psnr_db: 30")
+        return self
 
     def device(self) -> Device:
         """Return the device that the entry describes."""

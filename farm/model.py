@@ -141,6 +141,7 @@ class DeviceKind(StrEnum):
 
     DRM = "drm"
     V4L2 = "v4l2"
+    M2M = "m2m"  # V4L2 memory-to-memory: codecs and converters
     UDMABUF = "udmabuf"
     HEAP = "heap"
     REFDEV = "refdev"  # the reference device, testsuites/refdev
@@ -151,7 +152,8 @@ class Device:
     """An exporter or importer of dma-bufs that a board type or an image profile declares.
 
     ``address`` is how the payload finds it: ``drm:<driver name>`` (DRM_IOCTL_VERSION),
-    ``v4l2:<bus_info without "platform:">``, ``udmabuf``, ``heap:<name>``, ``refdev``. ``module`` is
+    ``v4l2:<bus_info without "platform:">``, ``m2m:<the same>``, ``udmabuf``, ``heap:<name>``,
+    ``refdev``. ``module`` is
     the kernel module that drives it: where an image is built here that does not load it, a board
     type's device is not claimed. ``contiguous`` says that
     it can only reach physically contiguous memory, ``cpu_only`` that it reads with the CPU and
@@ -176,6 +178,14 @@ class Device:
     coherent: bool | None = None
     dma_mask_bits: int = 0
     sources: tuple[str, ...] = ()
+    coded: str = ""
+    encodes: bool = False
+    decodes: bool = False
+    stateless: bool = False
+    formats: tuple[str, ...] = ()
+    exact: tuple[str, ...] = ()
+    psnr_db: float = 0.0
+    crc: bool = False
 
 
 @dataclass(frozen=True, slots=True)

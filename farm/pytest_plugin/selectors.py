@@ -13,15 +13,22 @@ Selector = str | Callable[[Device], bool]
 WORDS: dict[str, Callable[[Device], bool]] = {
     "drm": lambda device: device.kind is DeviceKind.DRM,
     "v4l2": lambda device: device.kind is DeviceKind.V4L2,
+    "m2m": lambda device: device.kind is DeviceKind.M2M,
+    "single": lambda device: device.kind is not DeviceKind.M2M,  # does not want two buffers a frame
     "udmabuf": lambda device: device.kind is DeviceKind.UDMABUF,
     "heap": lambda device: device.kind is DeviceKind.HEAP,
     "refdev": lambda device: device.kind is DeviceKind.REFDEV,
+    "plain": lambda device: (
+        device.kind in (DeviceKind.UDMABUF, DeviceKind.HEAP, DeviceKind.V4L2)
+    ),  # no GPU's memory
     "importer": lambda device: device.imports,
     "exporter": lambda device: device.exports,
     "control": lambda device: device.control,
     "iommu": lambda device: device.iommu,
     "contiguous": lambda device: device.contiguous,
     "cpu_only": lambda device: device.cpu_only,
+    "codec": lambda device: device.encodes and device.decodes and not device.stateless,
+    "crc": lambda device: device.crc,
     "dma": lambda device: device.imports and not device.cpu_only,
 }
 """Each word of a selector and what it asks of a device; all words must hold."""

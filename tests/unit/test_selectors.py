@@ -10,7 +10,8 @@ from farm.pytest_plugin.selectors import WORDS, describe, select
 
 
 def device(name: str, kind: DeviceKind, **flags: bool) -> Device:
-    return Device(name, kind, name, f"{kind}:{name}", **{"exports": True, "imports": True, **flags})
+    flags = {"exports": True, "imports": True, **flags}
+    return Device(name, kind, name, f"{kind}:{name}", **flags)  # type: ignore[arg-type]
 
 
 DEVICES = (
@@ -20,6 +21,9 @@ DEVICES = (
     device("contig", DeviceKind.V4L2, contiguous=True),
     device("udmabuf", DeviceKind.UDMABUF, imports=False),
     device("system", DeviceKind.HEAP, imports=False),
+    device("codec", DeviceKind.M2M, cpu_only=True, encodes=True, decodes=True),
+    device("stateless", DeviceKind.M2M, decodes=True, stateless=True),
+    device("vkms", DeviceKind.DRM, crc=True),
     device("edu", DeviceKind.REFDEV, exports=False, iommu=True),
 )
 
@@ -27,11 +31,13 @@ DEVICES = (
 @pytest.mark.parametrize(
     ("selector", "names"),
     [
-        ("drm importer", ["cirrus", "vgem"]),
-        ("importer", ["cirrus", "vgem", "vivid", "contig", "edu"]),
-        ("importer dma", ["cirrus", "vgem", "contig", "edu"]),
+        ("drm importer", ["cirrus", "vgem", "vkms"]),
+        ("importer", ["cirrus", "vgem", "vivid", "contig", "codec", "stateless", "vkms", "edu"]),
+        ("importer dma", ["cirrus", "vgem", "contig", "stateless", "vkms", "edu"]),
         ("refdev importer", ["edu"]),
-        ("cpu_only", ["vivid"]),
+        ("cpu_only", ["vivid", "codec"]),
+        ("codec", ["codec"]),
+        ("plain exporter", ["vivid", "contig", "udmabuf", "system"]),
         ("v4l2 contiguous", ["contig"]),
         ("control iommu", ["cirrus"]),
         ("heap", ["system"]),
@@ -47,7 +53,7 @@ def test_a_function_chooses() -> None:
     def fast_one(one: Device) -> bool:
         return one.id.startswith("v")
 
-    assert [one.id for one in select(fast_one, DEVICES)] == ["vgem", "vivid"]
+    assert [one.id for one in select(fast_one, DEVICES)] == ["vgem", "vivid", "vkms"]
     assert describe(fast_one) == "fast_one"
 
 

@@ -22,7 +22,7 @@ def max_segment(device: Device) -> int:
 
 @pytest.mark.requirement("CON-2", "CON-7")
 @pytest.mark.case("dma_segments")
-@pytest.mark.over(exporter="udmabuf exporter", importer="importer iommu")
+@pytest.mark.over(exporter="udmabuf exporter", importer="importer iommu single")
 def test_iommu_makes_scattered_memory_contiguous(board, exporter, importer, expect):
     """The buffer that a contiguous-only device refuses is one range for who has an IOMMU.
 

@@ -28,7 +28,7 @@ def maps_heads(board) -> bool:
 
 @pytest.mark.requirement("SHR-3", "CON-1", "CPU-2")
 @pytest.mark.case("share")
-@pytest.mark.over(exporter="udmabuf exporter", importer="importer")
+@pytest.mark.over(exporter="udmabuf exporter", importer="importer single")
 def test_huge_pages_carry_the_content_or_are_refused(
     board, exporter, importer, expect, matrix_cell, request
 ):

@@ -60,7 +60,7 @@ def attempt(cell, run, *pair):
 
 @pytest.mark.requirement("SHR-3")
 @pytest.mark.case("share")
-@pytest.mark.over(exporter="exporter", importer="importer")
+@pytest.mark.over(exporter="exporter", importer="importer single")
 def test_pair_carries_the_content_or_refuses(
     board, exporter, importer, expect, matrix_cell, request
 ):
@@ -109,7 +109,7 @@ def test_content_outlives_its_exporter(board, exporter, importer, how, expect):
 
 @pytest.mark.requirement("SHR-6")
 @pytest.mark.case("import_refused", "map_control")
-@pytest.mark.over(exporter="udmabuf exporter", importer="importer dma")
+@pytest.mark.over(exporter="udmabuf exporter", importer="importer dma single")
 def test_refused_import_leaves_nothing_mapped(board, exporter, importer, expect, mapping_control):
     """Whatever an importer had mapped before it refused, it has unmapped when it answers."""
     expected = expect.of_import(exporter, importer)
