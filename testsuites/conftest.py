@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from farm.pytest_plugin.api import Board, ControlError, Device, control
+from farm.pytest_plugin.api import Board, CaseResult, ControlError, Device, control
 from farm.pytest_plugin.expectations import (
     Expectations,
     Import,
@@ -40,6 +40,16 @@ class Expect:
         """Return what is expected of importing, None where nothing is."""
         return self.table.find(Pair.of(exporter, importer), self.kernel, self.features)
 
+    def streaming(self, exporter: Device, importer: Device) -> Import:
+        """Return the same; skip the test where an import may fail by chance, too.
+
+        A stream needs many buffers, each of which must be taken.
+        """
+        expected = self.sharing(exporter, importer)
+        if expected.outcome is Outcome.EITHER:
+            pytest.skip(f"{exporter.id} into {importer.id} is {expected.what}: {expected.reason}")
+        return expected
+
     def sharing(self, exporter: Device, importer: Device) -> Import:
         """Return the same; skip the test where the kernel never offered to share this pair.
 
@@ -54,6 +64,33 @@ class Expect:
                 f"{expected.what} ({expected.reason})"
             )
         return expected
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How often a V4L2 importer, in a phase, got hold of memory and let go of it.
+
+    A device maps for DMA (``dma_map_sg``); an importer that uses the CPU asks for kernel
+    addresses instead (``dma_buf_vmap``), and its attachments and DMA maps must be zero.
+    """
+
+    got: float
+    let_go: float
+
+
+@pytest.fixture
+def taken() -> Callable[[CaseResult, Device, str], Taken]:
+    """Count what an importer took in a phase, by the counter that its kind of access has."""
+
+    def count(result: CaseResult, importer: Device, phase: str) -> Taken:
+        got, let_go = "dma_map_sg", "dma_unmap_sg"
+        if importer.cpu_only:
+            for counter in ("dma_buf_attach", got):
+                assert result.counter(counter, phase=phase) == 0, f"{counter} during {phase}"
+            got, let_go = "dma_buf_vmap", "dma_buf_vunmap"
+        return Taken(result.counter(got, phase=phase), result.counter(let_go, phase=phase))
+
+    return count
 
 
 @pytest.fixture(scope="session")

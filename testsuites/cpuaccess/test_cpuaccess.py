@@ -1,13 +1,25 @@
 """CPU access: importers without DMA, and what a dma-buf's own file operations refuse."""
 
+from dataclasses import replace
+
 import pytest
 
-from farm.pytest_plugin.api import CaseResult, Device
+from farm.pytest_plugin.api import CaseFailed, CaseResult, Device
 
 
 def no_frame_size_of_its_own(device: Device) -> bool:
     """An exporter that makes a buffer of any size; a video device's is as large as its frame."""
-    return device.exports and device.kind != "v4l2"
+    return device.exports and device.kind not in ("v4l2", "m2m")
+
+
+def reads(device: Device) -> bool:
+    """A memory-to-memory device that reads with the CPU; visl draws, and reads nothing."""
+    return device.kind == "m2m" and device.cpu_only and device.driver != "visl"
+
+
+def scattered(device: Device) -> bool:
+    """An exporter of no device's memory: udmabuf, scattered on purpose, and heaps."""
+    return device.exports and device.kind in ("udmabuf", "heap")
 
 
 def assert_nothing_mapped(result: CaseResult, phase: str) -> None:
@@ -37,6 +49,59 @@ def test_cpu_importer_reads_what_was_written(board, exporter, importer, expect, 
     result = board.run("cpu_read", exporter=exporter, importer=importer)
     for phase in ("import", "frames"):
         assert_nothing_mapped(result, phase)
+    mapping_control()
+
+
+def assert_one_range(result: CaseResult) -> None:
+    """Taken as one range of kernel addresses, at the import and not again, without DMA."""
+    assert result.counter("dma_buf_vmap", phase="import") == 1
+    assert result.counter("dma_buf_vmap", phase="frame") == 0
+    for phase in ("import", "frame"):
+        assert_nothing_mapped(result, phase)
+
+
+@pytest.mark.requirement("CPU-1", "CPU-2")
+@pytest.mark.case("m2m_import", "map_control")
+@pytest.mark.over(exporter=scattered, importer=reads)
+def test_m2m_device_reads_every_byte(
+    board, exporter, importer, expect, matrix_cell, mapping_control
+):
+    """A codec or converter that uses the CPU reads a scattered buffer as it reads its own."""
+    expect.sharing(exporter, importer)
+    result = board.run("m2m_import", exporter=exporter, importer=importer, side="output")
+    matrix_cell(exporter, importer, result.info["outcome"])
+    assert_one_range(result)
+    mapping_control()
+
+
+HEADS = (
+    "vmap_udmabuf() maps the head page of each folio instead of the page "
+    "(drivers/dma-buf/udmabuf.c, Linux 6.12)"
+)
+
+
+@pytest.mark.requirement("CPU-2")
+@pytest.mark.case("m2m_import")
+@pytest.mark.over(exporter="udmabuf exporter", importer=reads)
+def test_m2m_device_reads_huge_pages(board, exporter, importer, request):
+    """A udmabuf of huge pages is one range of addresses too, and not one page again and again."""
+    if board.kernel.at_least(6, 12) and not board.kernel.at_least(6, 16):
+        request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=HEADS))
+    huge = replace(exporter, id=f"{exporter.id}-huge", address="udmabuf:huge")
+    board.run("m2m_import", exporter=huge, importer=importer, side="output")
+
+
+@pytest.mark.requirement("CPU-1", "CPU-2")
+@pytest.mark.case("m2m_import", "map_control")
+@pytest.mark.over(exporter=scattered, importer="m2m importer cpu_only")
+def test_m2m_device_writes_every_byte(
+    board, exporter, importer, expect, matrix_cell, mapping_control
+):
+    """A codec or converter that uses the CPU writes a scattered buffer as it writes its own."""
+    expect.sharing(exporter, importer)
+    result = board.run("m2m_import", exporter=exporter, importer=importer, side="capture")
+    matrix_cell(exporter, importer, result.info["outcome"])
+    assert_one_range(result)
     mapping_control()
 
 
