@@ -25,6 +25,7 @@ _MARKERS = (
     "requirement(id, ...): the requirements that a test is evidence for",
     "case(name, ...): the payload cases that a test runs; the first is the one measured",
     "declared(feature, ...): skip where board type and image declare no such feature",
+    "full: takes long and adds little: only run where it is asked for (-m full)",
     "over(axis=selector): run once for each declared device that the selector chooses",
 )
 

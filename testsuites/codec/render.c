@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+#include "farm.h"
+#include "buffer.h"
+#include "codec.h"
+#include "kms.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#define SHOWN_WIDTH 320u
+#define SHOWN_HEIGHT 240u
+#define FLIP_WAIT_MS 5000
+#define FRAMES 4u
+#define DEPTH 2u
+
+/* A buffer of the GPU's own, drawn through the GPU's own mapping. */
+static struct buffer rendered(const char *gpu, const struct picture *picture, const char *content,
+			      uint32_t seed)
+{
+	struct buffer buffer = buffer_open(gpu, picture->size);
+
+	picture_fill(picture, buffer_begin(&buffer, DMA_BUF_SYNC_WRITE), content, seed);
+	buffer_end(&buffer, DMA_BUF_SYNC_WRITE);
+	ioctl(buffer.device, DRM_IOCTL_DROP_MASTER, 0);	/* the display may be the same device */
+	return buffer;
+}
+
+/* The CRC of what the display shows of a buffer of its own. */
+static uint32_t own_crc(struct display *display, const struct picture *picture, void *content,
+			uint32_t seed)
+{
+	struct shown own;
+	uint32_t crc;
+
+	picture_fill(picture, content, "scene", seed);
+	own = display_own(display, content, picture->width * 4);
+	display_show(display, &own);
+	crc = display_crc(display);
+	display_forget(display, &own);
+	return crc;
+}
+
+CASE(render_shown, "What a GPU drew is shown from the GPU's buffer, with the right content",
+     .timeout_ms = 30000, .params = "gpu= display= seed=41")
+{
+	struct picture picture = picture_of(V4L2_PIX_FMT_XBGR32, SHOWN_WIDTH, SHOWN_HEIGHT);
+	uint32_t seed = (uint32_t)param_u64("seed"), seen, expected, other;
+	struct buffer buffer = rendered(param_str("gpu"), &picture, "scene", seed);
+	struct display display = display_open(param_str("display"), SHOWN_WIDTH, SHOWN_HEIGHT);
+	void *content = malloc(picture.size);
+	struct shown shown;
+
+	if (!content)
+		broken("no memory for a picture");
+	window_begin();
+	shown = display_import(&display, buffer.fd, picture.width * 4);
+	display_show(&display, &shown);
+	window_end("first");
+	window_begin();
+	for (unsigned int i = 0; i < FRAMES; i++) {
+		display_flip(&display, &shown);
+		display_flipped(&display, FLIP_WAIT_MS);
+	}
+	window_end("steady");
+	info("frames", "%u", FRAMES);
+
+	seen = display_crc(&display);
+	expected = own_crc(&display, &picture, content, seed);
+	other = own_crc(&display, &picture, content, seed + 1);
+	if (other == expected)
+		broken("another picture has the same CRC 0x%08x", other);
+	check(seen == expected, "the CRC of the GPU's buffer is 0x%08x, of the same picture 0x%08x",
+	      seen, expected);
+
+	display_close(&display);
+	buffer_close(&buffer);
+	free(content);
+}
+
+CASE(render_coded, "What a GPU drew is encoded from the GPU's buffer, and comes back as it was",
+     .timeout_ms = 60000, .params = "gpu= codec= coded=FWHT out=udmabuf seed=43")
+{
+	struct picture picture = picture_of(V4L2_PIX_FMT_XBGR32, FRAME_WIDTH, FRAME_HEIGHT);
+	struct buffer buffer = rendered(param_str("gpu"), &picture, "blocks",
+					(uint32_t)param_u64("seed"));
+	struct codec codec = codec_open(param_str("codec"), param_fourcc("coded"));
+	struct pool coded, out;
+	double psnr;
+
+	codec_start(&codec, &picture, DEPTH, &picture);
+	coded = pool_open(param_str("out"), 1, codec.coded_size);
+	out = pool_open(param_str("out"), 1, picture.size);
+	for (unsigned int frame = 0; frame < 2; frame++) {
+		uint32_t bytes;
+
+		window_begin();
+		bytes = codec_encode(&codec, 0, buffer.fd, coded.fd[0]);
+		codec_decode(&codec, 0, coded.fd[0], bytes, out.fd[0]);
+		window_end(frame ? "steady" : "first");
+	}
+	psnr = picture_psnr(buffer_begin(&buffer, DMA_BUF_SYNC_READ),
+			    buffer_begin(&out.buffer[0], DMA_BUF_SYNC_READ), picture.size);
+	buffer_end(&out.buffer[0], DMA_BUF_SYNC_READ);
+	buffer_end(&buffer, DMA_BUF_SYNC_READ);
+	check(isinf(psnr), "the picture came back with %.1f dB, expected equal", psnr);
+
+	codec_close(&codec);
+	pool_close(&coded);
+	pool_close(&out);
+	buffer_close(&buffer);
+}
+
+CASE(render_fenced, "A display does not show a buffer before its writer's fence has signalled",
+     .timeout_ms = 20000, .params = "gpu= display= seed=47")
+{
+	struct picture picture = picture_of(V4L2_PIX_FMT_XBGR32, SHOWN_WIDTH, SHOWN_HEIGHT);
+	struct buffer buffer = rendered(param_str("gpu"), &picture, "scene",
+					(uint32_t)param_u64("seed"));
+	struct display display = display_open(param_str("display"), SHOWN_WIDTH, SHOWN_HEIGHT);
+	struct shown shown = display_import(&display, buffer.fd, picture.width * 4);
+	uint32_t fence;
+
+	display_show(&display, &shown);
+	/* Control: without a fence the flip is done by itself. */
+	display_flip(&display, &shown);
+	display_flipped(&display, FLIP_WAIT_MS);
+
+	fence = vgem_fence_attach(buffer.device, buffer.handle, VGEM_FENCE_WRITE);
+	display_flip(&display, &shown);
+	check(!display_flipped_raw(&display, 200), "the flip was done before the fence signalled");
+	vgem_fence_signal(buffer.device, fence);
+	display_flipped(&display, FLIP_WAIT_MS);
+
+	display_close(&display);
+	buffer_close(&buffer);
+}

@@ -1,0 +1,93 @@
+"""Codecs: what goes in comes out, through buffers that encoder, decoder and others share."""
+
+import pytest
+
+from farm.pytest_plugin.api import CaseFailed, control
+
+SIZES = {"YU12": (640, 368), "NV12": (640, 368), "GREY": (640, 360), "XR24": (640, 360)}
+"""The smallest size of each raw format that FWHT takes: 8x8 blocks of every component."""
+
+
+PACKED = (
+    "decode_plane() copies a plane that is stored as it is by memcpy(), without the step from one "
+    "sample to the next, so NV12's chroma comes out wrong "
+    "(drivers/media/test-drivers/vicodec/codec-fwht.c, 6.12 to 7.x)"
+)
+
+
+@pytest.mark.requirement("COD-1")
+@pytest.mark.case("codec_roundtrip", "map_control")
+@pytest.mark.over(codec="codec")
+@pytest.mark.parametrize(
+    ("format", "content"),
+    [
+        *((name, "blocks") for name in SIZES),
+        ("YU12", "scene"),
+        ("XR24", "scene"),
+        ("YU12", "noise"),
+        ("NV12", "noise"),
+    ],
+)
+def test_what_was_encoded_is_decoded(board, codec, format, content, mapping_control, request):
+    """Content that the codec keeps comes back as it was, anything else as good as is declared."""
+    if format not in codec.formats:
+        pytest.skip(f"{codec.id} is not declared for {format}")
+    if codec.driver == "vicodec" and (format, content) == ("NV12", "noise"):
+        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=PACKED))
+    width, height = SIZES[format]
+    result = board.run(
+        "codec_roundtrip",
+        codec=codec,
+        coded=codec.coded,
+        format=format,
+        width=width,
+        height=height,
+        content=content,
+        frames=3,
+    )
+    if codec.cpu_only:
+        for counter in ("dma_buf_attach", "dma_map_sg", "dma_buf_vmap"):
+            assert result.counter(counter, phase="steady") == 0, counter
+        mapping_control()
+    else:
+        assert result.counter("dma_map_sg", phase="steady") == 0
+        control(result.counter("dma_map_sg", phase="first"), "no buffer was mapped at all")
+    frames, equal = int(result.info["frames"]), int(result.info["equal"])
+    coded, raw = int(result.info["coded_bytes"]), int(result.info["raw_bytes"])
+    if content != "noise":
+        control(coded < raw, f"a frame of {raw} bytes came to {coded}: nothing was encoded")
+    if content in codec.exact:
+        assert equal == frames, f"{frames - equal} of {frames} frames came back changed"
+    elif equal < frames:
+        psnr = result.value("psnr", phase="frames")
+        assert psnr >= codec.psnr_db, f"{psnr:.1f} dB, at least {codec.psnr_db} are declared"
+
+
+@pytest.mark.requirement("COD-1")
+@pytest.mark.case("source_change")
+@pytest.mark.over(codec="codec")
+def test_decoder_follows_the_stream(board, codec):
+    """A stream that changes its size tells so by an event; a drained decoder says that it is."""
+    result = board.run("source_change", codec=codec, coded=codec.coded)
+    assert int(result.info["streams"]) == 3
+
+
+RESUMES = (
+    "v4l2_m2m_decoder_cmd() has cleared has_stopped before vicodec_decoder_cmd() asks for it, so "
+    "vb2_clear_last_buffer_dequeued() is never called, and DQBUF is EPIPE until the queue is "
+    "stopped (drivers/media/test-drivers/vicodec/vicodec-core.c, 6.12 to 7.x); by dev-decoder.rst "
+    "a decoder goes on after V4L2_DEC_CMD_START with the state from before the drain"
+)
+
+
+@pytest.mark.requirement("COD-1")
+@pytest.mark.case("decoder_resumes")
+@pytest.mark.over(codec="codec")
+def test_drained_decoder_goes_on(board, codec, request):
+    """V4L2_DEC_CMD_START after a drain goes on with the stream, without stopping a queue."""
+    if codec.driver == "vicodec":
+        request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=RESUMES))
+    result = board.run("decoder_resumes", codec=codec, coded=codec.coded, check=False)
+    control(result.info.get("drained"), result.reason)
+    if result.outcome != "pass":
+        raise CaseFailed(result.reason, result)
