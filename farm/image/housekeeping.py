@@ -1,7 +1,7 @@
 """Keeping the caches in bounds: what was used least goes first, what is in use stays.
 
-Counted are images, firmware, built kernels, fetched packages and what exact boards answered. What
-killed builders left half-made goes in any case.
+Counted are images, firmware, built kernels, bundles, fetched packages and what exact boards
+answered. What killed builders left half-made goes in any case.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from farm import paths
 from farm.errors import ImageError, UsageError
-from farm.image import cache, kernel
+from farm.image import bundles, cache, kernel
 from farm.image.apt import Progress
 from farm.image.firmware import FIRMWARE_FILE, firmware_dir
 
@@ -69,6 +69,8 @@ def entries() -> list[Entry]:
         found += _entry("kernel", manifest.parent, manifest)
     for firmware in firmware_dir().glob(f"*/{FIRMWARE_FILE}"):
         found += _entry("firmware", firmware.parent, firmware)
+    for manifest in bundles.bundles_dir().glob(f"*/{bundles.BUNDLE_FILE}"):
+        found += _entry("bundle", manifest.parent, manifest.parent / bundles.ARCHIVE)
     for file in cache.packages_dir().glob("*.deb"):
         found += _entry("package", file, file)
     for answer in paths.answers_dir().glob("*/*.json"):
@@ -104,12 +106,14 @@ def collect(
         BlockingIOError: somebody builds just now, and the caller will not ``wait``.
     """
     with (
+        cache.locked(bundles.bundles_dir(), progress, "makes a bundle", wait=wait),
         cache.locked(cache.kernels_dir(), progress, "builds a kernel", wait=wait),
         cache.locked(cache.images_dir(), progress, "builds an image", wait=wait),
     ):
         if not dry_run:
             cache.sweep()
             cache.sweep_drafts(cache.kernels_dir())
+            cache.sweep_drafts(bundles.bundles_dir())
         present = entries()
         total = sum(entry.size for entry in present)
         gone: list[Entry] = []

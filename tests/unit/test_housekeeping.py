@@ -10,6 +10,7 @@ import pytest
 
 from farm.errors import UsageError
 from farm.image import cache, housekeeping
+from farm.image.bundles import ARCHIVE, BUNDLE_FILE, bundles_dir
 from farm.image.firmware import FIRMWARE_FILE, firmware_dir
 from farm.image.kernel import MANIFEST
 
@@ -44,6 +45,14 @@ def test_answers_of_exact_boards_count(caches: Path) -> None:
     put(caches / "farm" / "exact" / "ab" / "cd.json", MB, 500)
     first = housekeeping.entries()[0]
     assert (first.kind, first.size) == ("answer", MB)
+
+
+def test_bundles_count(caches: Path) -> None:
+    folder = bundles_dir() / "0123456789abcdef"
+    put(folder / ARCHIVE, MB, 600)
+    put(folder / BUNDLE_FILE, 0, 9000)
+    first = housekeeping.entries()[0]
+    assert (first.kind, first.size, first.path) == ("bundle", MB, folder)
 
 
 def kinds() -> list[str]:
