@@ -14,7 +14,7 @@ from farm.pytest_plugin.api import Bundle, Device, Programs, TestBroken
 
 PROGRAM = "v4l2-compliance"
 QUIET = ("--no-progress", "--color", "never")
-FRAMES = 10
+FRAMES = 5
 """Frames of each streaming test: there are a dozen of these per node, at 25 frames a second."""
 LIMIT_S = 180.0
 LARGE = ("--set-fmt-video=width=1280,height=720",)
@@ -55,18 +55,20 @@ def nodes_on(programs: Programs, bundle: Bundle) -> list[Node]:
 def exporter_for(node: Node, device: Device | None, nodes: list[Node], programs: Programs) -> str:
     """Return the node whose buffers are to be imported: memory that the importer can reach.
 
-    That is a capture node of a device with contiguous memory, if there is one, else of any; never
-    the importer itself, whose queue is busy.
+    That is a node of a device with contiguous memory, if there is one, else of any; never the
+    importer itself, whose queue is busy. Radio, VBI and the like import nothing.
     """
+    if not node.path.startswith("/dev/video"):
+        return ""
     candidates = [
-        (one.contiguous, other.path)
+        (one.contiguous, other.name.endswith("-cap"), other.path)
         for one in programs.devices
         for other in nodes
         if one.exports and other.belongs_to(one) and other != node
         if re.search(r"-vid-(cap|out)$|-source$", other.name)
         if one.contiguous or device is None or not device.contiguous
     ]
-    return max(candidates)[1] if candidates else ""
+    return max(candidates)[2] if candidates else ""
 
 
 def check(external, programs, bundle, nodes, device) -> None:

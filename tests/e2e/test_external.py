@@ -1,0 +1,47 @@
+"""A program of somebody else's on a virtual board: the kernel's own selftest of udmabuf."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm import events
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+TEST = "external/test_kselftests.py::test_kselftest[drivers/dma-buf:udmabuf]"
+
+
+def test_each_test_of_a_selftest_is_a_case(own_farm: Any) -> None:
+    out = own_farm.folder / "out"
+    done = own_farm.json("run", TEST, "--board", "virt-smmuv3", "--out", str(out))
+    assert done["exit"] == 0, done
+    (job,) = done["jobs"]
+    assert job["verdicts"] == {"PASS": 5, "XFAIL": 1}
+
+    shown = {case["nodeid"]: case for case in own_farm.json("show", done["run"])["cases"]}
+    assert list(shown) == [TEST, *(f"{TEST}@test-{number}" for number in range(1, 6))]
+    assert shown[TEST]["verdict"] == "XFAIL"
+    assert "huge pages" in shown[TEST]["reason"] and "told of 5" in shown[TEST]["reason"]
+
+    told = list(events.read_journal(Path(job["journal"])))
+    plans = [event.tests for event in told if isinstance(event, events.Plan)]
+    assert [len(tests) for tests in plans] == [1, 5]
+    artifacts = {event.name: event for event in told if isinstance(event, events.Artifact)}
+    folder = Path(job["journal"]).parent
+    printed = (folder / artifacts["drivers_dma-buf_udmabuf.log"].path).read_text()
+    assert printed.startswith("TAP version 13\n1..6\n")
+    (name,) = (one for one in artifacts if one.startswith("kselftests-"))
+    provenance = json.loads((folder / artifacts[name].path).read_text())
+    kernel = job["kernel"].partition("+")[0].partition("-")[0]
+    source = provenance["made_of"][0]
+    assert source["package"] == f"linux-source-{kernel.rpartition('.')[0]}"
+    assert source["version"].startswith(kernel)
+    finished = [event for event in told if isinstance(event, events.CaseFinished)]
+    assert {event.case_hash for event in finished} == {provenance["id"]}
+
+    junit = own_farm.call("export", done["run"], "--format", "junit").stdout
+    assert "udmabuf]@test-5" in junit and "skipped" in junit
