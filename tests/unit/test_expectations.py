@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm import inventory
 from farm.errors import ConfigError, NoExpectation
 from farm.model import Device, DeviceKind
 from farm.pytest_plugin.expectations import (
@@ -93,6 +95,28 @@ def test_rows_are_chosen_by_how_the_importer_reaches_memory(tmp_path: Path) -> N
     assert luck.allows("refused", "EFAULT")
     assert not luck.allows("refused", "EINVAL")
     assert str(luck) == "shared or refused with EFAULT (1 attach, 1 map)"
+
+
+RELEASES = [*((6, minor) for minor in range(12, 20)), *((7, minor) for minor in range(4))]
+
+
+@pytest.mark.parametrize("name", sorted(inventory.load_board_types()))
+def test_every_pair_of_drivers_has_a_row_on_every_kernel_from_6_12_to_7_3(name: str) -> None:
+    rows, board_type = load_expectations(), inventory.load_board_types()[name]
+    for image in {board_type.image} | ({"reference-6.12"} if board_type.virtual else set()):
+        found = inventory.devices(board_type, inventory.load_image_profile(image))
+        pairs = [(a, b) for a in found if a.exports for b in found if b.imports]
+        assert pairs or name == "generic-ssh"
+        for (exporter, importer), release in product(pairs, RELEASES):
+            rows.of_import(exporter, importer, Release(*release), board_type.features)
+
+
+def test_bochs_and_shmem_importers_changed_at_6_13_and_6_17() -> None:
+    rows = load_expectations()
+    said = [str(rows.of_import(CIRRUS, BOCHS, Release(6, minor)).what) for minor in (12, 13, 17)]
+    assert said == ["refused with EINVAL", "shared", "shared"]
+    maps = [rows.of_import(BOCHS, CIRRUS, Release(6, minor)).maps for minor in (13, 16, 17)]
+    assert maps == [1, 1, 0]
 
 
 def test_pair_without_a_row_is_new(tmp_path: Path) -> None:
