@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 from farm.analysis.trend import WHOLE_CASE
@@ -57,6 +57,40 @@ def matrix(job: JobRecord) -> Matrix | None:
         importers=tuple(dict.fromkeys(importer for _, importer in cells)),
         cells=cells,
     )
+
+
+def alike(jobs: Iterable[JobRecord]) -> tuple[tuple[tuple[JobRecord, ...], Matrix], ...]:
+    """Return the jobs' matrices; boards of a type and kernel that differ in time only share one.
+
+    Its costs are the medians over its jobs.
+    """
+    groups: dict[object, list[tuple[JobRecord, Matrix]]] = {}
+    for job in jobs:
+        found = matrix(job)
+        if found is not None:
+            key = (job.board_type, job.kernel, _without_cost(found))
+            groups.setdefault(key, []).append((job, found))
+    return tuple(
+        (tuple(job for job, _ in many), _merged([one for _, one in many]))
+        for many in groups.values()
+    )
+
+
+def _without_cost(matrix: Matrix) -> object:
+    return frozenset(
+        (pair, cell.outcome, cell.errno, cell.verdict, cell.maps)
+        for pair, cell in matrix.cells.items()
+    )
+
+
+def _merged(matrices: Sequence[Matrix]) -> Matrix:
+    first = matrices[0]
+    cells = {}
+    for pair, cell in first.cells.items():
+        costs = [one.cells[pair].cost_ns for one in matrices]
+        known = [cost for cost in costs if cost is not None]
+        cells[pair] = replace(cell, cost_ns=median(known) if known else None)
+    return replace(first, cells=cells)
 
 
 def _cell(test: TestRecord, cell: Cell) -> MatrixCell:

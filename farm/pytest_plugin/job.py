@@ -25,7 +25,7 @@ from farm.board.target import LabgridRig
 from farm.counters.registry import registry
 from farm.errors import FarmError, ImageError, InfraError, LabError
 from farm.events import ImageInfo, Key, Package
-from farm.model import TestKey
+from farm.model import Device, TestKey
 from farm.pytest_plugin.settings import Settings
 from farm.run.journal import JournalWriter
 
@@ -225,7 +225,10 @@ class Job:
                 kernel=str(session.kernel),
                 boot_s=boot_s,
                 facts=facts,
-                topology=session.topology,
+                topology={
+                    **session.topology,
+                    "declared": [_declared(device) for device in self.settings.devices],
+                },
             )
         )
         self.write(events.StateChanged(state="running"))
@@ -271,6 +274,18 @@ class Job:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             relative = os.path.relpath(path, self.journal_path.absolute().parent)
             self.write(events.Artifact(name=path.name, path=relative, sha256=digest, kind=kind))
+
+
+def _declared(device: Device) -> dict[str, Any]:
+    """Return what a board's topology says of a device that board type or image declare."""
+    return {
+        "id": device.id,
+        "kind": device.kind.value,
+        "driver": device.driver,
+        "address": device.address,
+        "exports": device.exports,
+        "imports": device.imports,
+    }
 
 
 def _complaint(event: ConsoleEvent, nodeid: str) -> events.Complaint:

@@ -17,18 +17,23 @@ import jinja2
 from markupsafe import Markup
 
 from farm.analysis.trend import Trend
+from farm.errors import UsageError
 from farm.model import Verdict
 from farm.report.numbers import change, quantity
 from farm.report.page import Page, page
-from farm.report.picture import SHADES, Scale, picture, summary
+from farm.report.pictures.gallery import gallery
+from farm.report.pictures.svg import SHADES
 from farm.report.spark import sparkline
 from farm.report.text import assignments, duration, iso, one_line, plain
+from farm.requirements import load_requirements
 from farm.store import Store, history, load_run, verdict_history
-from farm.store.records import JobRecord
 
 TEMPLATES = Path(__file__).parent / "templates"
 HISTORY = 30
 """Runs that a metric's history looks back at."""
+
+COLUMNS = 6
+"""Boards that have a column each in the table of requirements; more are told by verdict."""
 
 PLOTS = 9
 """Metrics that are plotted at once; the rest unfolds."""
@@ -64,7 +69,18 @@ def render(store: Store, run: str) -> str:
         sample.series for job in record.jobs for test in job.final_tests for sample in test.samples
     }
     points = history(store, series, until=record, limit=HISTORY)
-    return render_page(page(record, points, verdict_history(store, record)))
+    return render_page(page(record, points, verdict_history(store, record), _requirements()))
+
+
+def _requirements() -> dict[str, tuple[str, str]]:
+    """Return suite and sentence of the project's requirements; none where it has no such file.
+
+    A report is written from the store, also where the suites are not at hand.
+    """
+    try:
+        return {one.id: (one.suite, one.text) for one in load_requirements().values()}
+    except UsageError:
+        return {}
 
 
 def render_page(content: Page) -> str:
@@ -79,20 +95,12 @@ def render_page(content: Page) -> str:
             style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
             script=script,
             script_hash=digest,
-            pictures=_pictures(content),
+            gallery=gallery(content.run),
             shades=range(SHADES),
             plots=PLOTS,
+            columns=COLUMNS,
         )
     )
-
-
-def _pictures(content: Page) -> list[tuple[JobRecord, str, Markup]]:
-    drawn = [(board.job, board.matrix) for board in content.boards if board.matrix is not None]
-    scale = Scale.of(matrix for _, matrix in drawn)
-    return [
-        (job, summary(matrix), picture(matrix, scale, name=f"matrix{number}"))
-        for number, (job, matrix) in enumerate(drawn)
-    ]
 
 
 def _environment() -> jinja2.Environment:
@@ -116,6 +124,7 @@ def _environment() -> jinja2.Environment:
         "before": _before,
         "counts": _counts,
     }
+    environment.tests["troubled"] = _troubled
     environment.globals["Verdict"] = Verdict
     return environment
 
@@ -143,6 +152,11 @@ def _before(trend: Trend) -> str:
     usual = quantity(trend.usual or 0.0, trend.unit)
     word = "was" if runs == 1 else "usually"
     return f"{word} {usual} {change(trend.change)}".rstrip()
+
+
+def _troubled(boards: Mapping[Verdict, object]) -> bool:
+    """Return whether any of these verdicts wants a look."""
+    return any(verdict.is_failure or verdict.is_gap for verdict in boards)
 
 
 def _counts(verdicts: Mapping[Verdict, int]) -> str:

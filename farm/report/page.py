@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.analysis.headline import Headline, Line, Measured, headlines, moved
-from farm.analysis.matrix import Matrix, matrix
 from farm.analysis.requirements import RequirementRow, requirements
 from farm.analysis.summary import second_attempts
 from farm.analysis.trend import History, Trend, trends
 from farm.analysis.verdicts import count, total
 from farm.model import WORST_FIRST, Verdict
 from farm.store.records import ComplaintRecord, JobRecord, RunRecord, TestRecord
+
+MAX_DETAILED = 1500
+"""Tests of which all numbers are in the page: of a larger run, only of those that did not pass."""
 
 VerdictHistory = Mapping[tuple[str, str], tuple[tuple[str, Verdict], ...]]
 """Earlier runs' verdicts, oldest first, by (board, nodeid)."""
@@ -98,7 +100,6 @@ class Board:
     groups: tuple[Mapping[str, str], ...]
     stages: tuple[tuple[str, float], ...]
     stray: tuple[ComplaintRecord, ...]
-    matrix: Matrix | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,9 @@ class Page:
     headlines: tuple[Headline, ...]
     moved: tuple[tuple[Line, TestRecord], ...]
     absent: tuple[tuple[str, str, str, int], ...]
-    requirements: tuple[RequirementRow, ...]
+    requirements: tuple[tuple[str, tuple[RequirementRow, ...]], ...]
     earlier_runs: int
+    detailed: bool
 
     @property
     def headline(self) -> str:
@@ -143,8 +145,13 @@ class Page:
         return second_attempts([why for job in self.run.jobs for why in job.first_reasons])
 
 
-def page(run: RunRecord, history: History, verdict_history: VerdictHistory) -> Page:
-    """Work out the page of a run."""
+def page(
+    run: RunRecord,
+    history: History,
+    verdict_history: VerdictHistory,
+    known: Mapping[str, tuple[str, str]] | None = None,
+) -> Page:
+    """Work out the page of a run; ``known`` has suite and sentence of requirements."""
     cases = [
         _case(job, test, f"c{job_number}-{number}", history, verdict_history)
         for job_number, job in enumerate(run.jobs)
@@ -164,9 +171,19 @@ def page(run: RunRecord, history: History, verdict_history: VerdictHistory) -> P
         headlines=headlines(measured),
         moved=moved(measured),
         absent=_absent(cases),
-        requirements=requirements(run),
+        requirements=_by_suite(requirements(run, known)),
         earlier_runs=len({point.run for points in history.values() for point in points} - {run.id}),
+        detailed=len(cases) <= MAX_DETAILED,
     )
+
+
+def _by_suite(
+    rows: Iterable[RequirementRow],
+) -> tuple[tuple[str, tuple[RequirementRow, ...]], ...]:
+    suites: dict[str, list[RequirementRow]] = {}
+    for row in rows:
+        suites.setdefault(row.suite, []).append(row)
+    return tuple((suite, tuple(members)) for suite, members in suites.items())
 
 
 def _bad(verdict: Verdict) -> bool:
@@ -269,7 +286,6 @@ def _board(job: JobRecord) -> Board:
         groups=_groups(topology),
         stages=_stages(job),
         stray=tuple(one for one in job.complaints if one.nodeid not in running),
-        matrix=matrix(job),
     )
 
 

@@ -229,11 +229,12 @@ def test_html_puts_first_what_matters(texts: dict[str, str]) -> None:
     assert sections == [
         "failures",
         "boards",
+        "topology",
         "sharing",
         "metrics",
+        "requirements",
         "cases",
         "absent",
-        "requirements",
     ]
     shown = "".join(Page(text).words)
     for wanted in (

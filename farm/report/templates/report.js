@@ -22,4 +22,10 @@ if (filter) {
       if (group.tagName === "DETAILS") group.open = words.length > 0;
     }
   });
+  for (const link of document.querySelectorAll("[data-filter]")) {
+    link.addEventListener("click", () => {
+      filter.value = link.dataset.filter + ";";
+      filter.dispatchEvent(new Event("input"));
+    });
+  }
 }

@@ -1,58 +1,34 @@
-"""The sharing matrix as a picture, drawn by matplotlib as SVG whose colours follow the page."""
+"""The sharing matrix: a row an exporter, a column an importer."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
-
-from markupsafe import Markup
+from typing import Any
 
 from farm.analysis.matrix import Matrix, MatrixCell
+from farm.model import Verdict
 from farm.report.numbers import quantity
+from farm.report.pictures.svg import SHADES, Drawing, colour, draw
 from farm.report.text import one_line, shorten
-
-SHADES = 5
-"""How many shades tell the cost of a shared cell; the page's ``--cost-0`` … are cheap to dear."""
 
 _CELL = (1.16, 0.56)
 _LABEL = 18
 
-# matplotlib writes colours as literals; these stand for the page's variables until the end.
-_VARIABLES = {
-    "ink": "#010101",
-    "muted": "#010102",
-    "refused": "#010103",
-    "wrong": "#010104",
-    "untold": "#010105",
-    "card": "#010106",
-    "fail": "#010107",
-    **{f"cost-{shade}": f"#01020{shade}" for shade in range(SHADES)},
-    **{f"cost-ink-{shade}": f"#01030{shade}" for shade in range(SHADES)},
-}
 
-
-def picture(matrix: Matrix, scale: Scale, *, name: str) -> Markup:
+def picture(matrix: Matrix, scale: Scale, *, name: str) -> Drawing:
     """Return the matrix as an SVG element; ``name`` keeps its ids apart from other pictures'.
 
     Shared cells are shaded by what the import cost, on a logarithmic scale; a refusal shows its
     errno; what failed its test has a frame.
     """
-    # Loaded here: only a report with a matrix pays for matplotlib.
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     columns, rows = len(matrix.importers), len(matrix.exporters)
     left, top, below = 1.5, 0.62, 0.1
-    width, height = left + columns * _CELL[0], top + rows * _CELL[1] + below
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
-        figure = Figure(figsize=(width, height))
-        FigureCanvasSVG(figure)
+
+    def paint(figure: Any) -> None:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set_xlim(-left / _CELL[0], columns)
@@ -63,10 +39,9 @@ def picture(matrix: Matrix, scale: Scale, *, name: str) -> Markup:
                 cell = matrix.cells.get((exporter, importer))
                 if cell is not None:
                     _draw(axes, column, row, cell, scale)
-        out = io.StringIO()
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
-    return Markup(_inlined(out.getvalue(), name))
+
+    size = (left + columns * _CELL[0], top + rows * _CELL[1] + below)
+    return draw(*size, name, summary(matrix), paint)
 
 
 def summary(matrix: Matrix) -> str:
@@ -123,8 +98,8 @@ class Scale:
         return min(SHADES - 1, int(place * SHADES))
 
 
-def _labels(axes: object, matrix: Matrix) -> None:
-    text = axes.text  # type: ignore[attr-defined]
+def _labels(axes: Any, matrix: Matrix) -> None:
+    text = axes.text
     for column, importer in enumerate(matrix.importers):
         text(
             column + 0.5,
@@ -133,7 +108,7 @@ def _labels(axes: object, matrix: Matrix) -> None:
             ha="center",
             va="bottom",
             fontsize=9,
-            color=_VARIABLES["ink"],
+            color=colour("ink"),
         )
     for row, exporter in enumerate(matrix.exporters):
         text(
@@ -143,14 +118,14 @@ def _labels(axes: object, matrix: Matrix) -> None:
             ha="right",
             va="center",
             fontsize=9,
-            color=_VARIABLES["ink"],
+            color=colour("ink"),
         )
-    muted = {"fontsize": 8, "color": _VARIABLES["muted"]}
+    muted = {"fontsize": 8, "color": colour("muted")}
     text(-0.08, -0.14, "exporter ↓", ha="right", va="bottom", **muted)
     text(0.02, -0.68, "importer →", ha="left", va="center", **muted)
 
 
-def _draw(axes: object, column: int, row: int, cell: MatrixCell, scale: Scale) -> None:
+def _draw(axes: Any, column: int, row: int, cell: MatrixCell, scale: Scale) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     word, cost = _words(cell)
@@ -163,20 +138,20 @@ def _draw(axes: object, column: int, row: int, cell: MatrixCell, scale: Scale) -
     ink = {"shared": f"cost-ink-{shade}", "wrong": "card"}.get(cell.outcome, "ink")
     bad = cell.verdict.is_failure or cell.verdict.is_gap
     edge = "fail" if cell.verdict.is_failure else "muted" if bad else "card"
-    axes.add_patch(  # type: ignore[attr-defined]
+    axes.add_patch(
         FancyBboxPatch(
             (column + 0.03, row + 0.06),
             0.94,
             0.88,
             boxstyle="round,pad=0,rounding_size=0.07",
             mutation_aspect=_CELL[0] / _CELL[1],
-            facecolor=_VARIABLES[face],
-            edgecolor=_VARIABLES[edge],
+            facecolor=colour(face),
+            edgecolor=colour(edge),
             linewidth=2.2 if bad else 0.5,
         )
     )
-    text = axes.text  # type: ignore[attr-defined]
-    middle = {"ha": "center", "va": "center", "color": _VARIABLES[ink]}
+    text = axes.text
+    middle = {"ha": "center", "va": "center", "color": colour(ink)}
     text(column + 0.5, row + (0.36 if cost else 0.5), word, fontsize=9, weight="bold", **middle)
     if cost:
         text(column + 0.5, row + 0.68, cost, fontsize=7.5, **middle)
@@ -191,21 +166,9 @@ def _words(cell: MatrixCell) -> tuple[str, str]:
     if cell.outcome == "refused":
         return _label(cell.errno or "refused"), "refused" if cell.errno else ""
     if cell.outcome == "wrong":
-        return "wrong", "content differs"
+        return "wrong", "known gap" if cell.verdict is Verdict.XFAIL else "content differs"
     return cell.verdict.value, ""
 
 
 def _label(text: str) -> str:
     return shorten(one_line(text), _LABEL)
-
-
-def _inlined(svg: str, name: str) -> str:
-    """Return the SVG element alone, with ids of its own and the page's colours."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    prefix = "".join(char if char.isalnum() else "-" for char in name)
-    svg = re.sub(r'\bid="([^"]*)"', rf'id="{prefix}-\1"', svg)
-    svg = re.sub(r'(url\(#|href="#)', rf"\1{prefix}-", svg)
-    for variable, colour in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    return svg
