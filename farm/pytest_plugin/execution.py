@@ -258,7 +258,7 @@ class BoardRun:
                 decisions=record.decisions(),
             )
         )
-        for event in events_of(key, attempt, record.subcases):
+        for event in events_of(key, attempt, replicate, record.subcases):
             self.job.write(event)
         return reports, ruling
 

@@ -39,17 +39,20 @@ def parents(nodeids: Iterable[str]) -> frozenset[str]:
     return frozenset(nodeid.partition(WITHIN)[0] for nodeid in nodeids)
 
 
-def events_of(key: TestKey, attempt: int, found: list[SubCase]) -> Iterator[events.Event]:
-    """Yield what the journal is told of the subcases of one attempt of a test."""
+def events_of(
+    key: TestKey, attempt: int, replicate: int, found: list[SubCase]
+) -> Iterator[events.Event]:
+    """Yield what the journal is told of the subcases of one replicate of a test."""
     if not found:
         return
     yield events.Plan(tests=[_key(key, one) for one in found])
     for one in found:
         nodeid = _nodeid(key, one)
-        yield events.CaseStarted(nodeid=nodeid, attempt=attempt)
+        yield events.CaseStarted(nodeid=nodeid, attempt=attempt, replicate=replicate)
         yield events.CaseFinished(
             nodeid=nodeid,
             attempt=attempt,
+            replicate=replicate,
             verdict=one.verdict,
             reason=one.reason,
             duration_s=one.duration_s,
@@ -88,7 +91,6 @@ def _key(key: TestKey, one: SubCase) -> Key:
         nodeid=_nodeid(key, one),
         suite=key.suite,
         test=key.test,
-        case=one.name,
-        params=dict(key.params),
+        params={**key.params, "within": one.name},
         requirements=list(key.requirements),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from farm import events
 from farm.errors import JournalError
-from farm.model import Verdict, amount
+from farm.model import WITHIN, Verdict, amount
 
 
 @dataclass(slots=True)
@@ -73,7 +73,8 @@ class JobView:
             case events.CaseStarted():
                 self.current = event.nodeid
                 self.began[event.nodeid] = event.attempt
-                if (event.attempt, event.replicate) == (2, 0) and event.nodeid in self.last:
+                again = (event.attempt, event.replicate) == (2, 0) and WITHIN not in event.nodeid
+                if again and event.nodeid in self.last:
                     self.first_reasons.append(self.last[event.nodeid].reason)
             case events.CaseFinished():
                 self.current = "" if self.current == event.nodeid else self.current

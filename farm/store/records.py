@@ -8,7 +8,7 @@ from typing import Any
 
 from farm.again import again
 from farm.events import Effort
-from farm.model import Absent, ImageProvenance, Verdict
+from farm.model import WITHIN, Absent, ImageProvenance, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +184,12 @@ class JobRecord:
 
     @property
     def first_reasons(self) -> tuple[str, ...]:
-        """Why tests were tried twice: the reasons of first attempts that are not the last."""
-        return tuple(one.reason for one in self.tests if one.attempt == 1 and not one.final)
+        """Why tests were tried twice: the reasons of first attempts that are not the last.
+
+        Tests within a test are not counted: they were tried twice because it was.
+        """
+        first = (one for one in self.tests if one.attempt == 1 and not one.final)
+        return tuple(one.reason for one in first if WITHIN not in one.nodeid)
 
     @property
     def exact(self) -> bool:

@@ -34,7 +34,7 @@ def journal(folder: Path) -> list[events.Event]:
         events.Plan(tests=[events.Key.of(KEY)]),
         events.CaseStarted(nodeid=PARENT),
         events.CaseFinished(nodeid=PARENT, verdict=Verdict.PASS),
-        *events_of(KEY, 1, FOUND),
+        *events_of(KEY, 1, 0, FOUND),
         events.JobFinished(),
     ]
 
@@ -46,9 +46,10 @@ def test_the_store_has_each_with_its_test_and_requirements(tmp_path: Path) -> No
     tests = {test.nodeid: test for test in fold_journal(tmp_path / "journal.jsonl").job.tests}
     assert list(tests) == [PARENT, *(f"{PARENT}@{one.name}" for one in FOUND)]
     row = tests[f"{PARENT}@b"]
-    assert (row.suite, row.test, row.case) == ("external", "test_kselftest", "b")
+    assert (row.suite, row.test) == ("external", "test_kselftest")
     assert (row.verdict, row.reason, row.duration_s) == (Verdict.XFAIL, "known", 0.5)
-    assert row.params == {"selftest": "sync:sync_test"} and row.requirements == ("SYN-11",)
+    assert row.params == {"selftest": "sync:sync_test", "within": "b"}
+    assert row.requirements == ("SYN-11",)
     assert tests[f"{PARENT}@a"].case_hash == "0123456789abcdef"
 
 
@@ -60,5 +61,23 @@ def test_progress_counts_them(tmp_path: Path) -> None:
     assert view.final_counts() == {Verdict.PASS: 2, Verdict.XFAIL: 1, Verdict.MISS: 1}
 
 
+def test_a_second_attempt_is_the_tests_and_not_that_of_those_within(tmp_path: Path) -> None:
+    told = journal(tmp_path)
+    again: list[events.Event] = [
+        events.CaseStarted(nodeid=PARENT, attempt=2),
+        events.CaseFinished(nodeid=PARENT, attempt=2, verdict=Verdict.PASS),
+        *events_of(KEY, 2, 0, FOUND),
+    ]
+    told[-1:-1] = again
+    view = JobView("b")
+    with JournalWriter.create(tmp_path / "journal.jsonl") as writer:
+        for event in told:
+            view.add(event)
+            writer.write(event)
+    job = fold_journal(tmp_path / "journal.jsonl").job
+    assert len(view.first_reasons) == len(job.first_reasons) == 1
+    assert len(job.final_tests) == 4 and len(job.tests) == 8
+
+
 def test_a_test_without_any_tells_nothing_more() -> None:
-    assert list(events_of(KEY, 1, [])) == []
+    assert list(events_of(KEY, 1, 0, [])) == []
