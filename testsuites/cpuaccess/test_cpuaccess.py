@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from farm.pytest_plugin.api import CaseFailed, CaseResult, Device
+from farm.pytest_plugin.api import CaseResult, Device
 
 
 def no_frame_size_of_its_own(device: Device) -> bool:
@@ -74,19 +74,12 @@ def test_m2m_device_reads_every_byte(
     mapping_control()
 
 
-HEADS = (
-    "vmap_udmabuf() maps the head page of each folio instead of the page "
-    "(drivers/dma-buf/udmabuf.c, Linux 6.12)"
-)
-
-
 @pytest.mark.requirement("CPU-2")
 @pytest.mark.case("m2m_import")
 @pytest.mark.over(exporter="udmabuf exporter", importer=reads)
-def test_m2m_device_reads_huge_pages(board, exporter, importer, request):
+def test_m2m_device_reads_huge_pages(board, exporter, importer, expect, request):
     """A udmabuf of huge pages is one range of addresses too, and not one page again and again."""
-    if board.kernel.at_least(6, 12) and not board.kernel.at_least(6, 16):
-        request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=HEADS))
+    expect.wrong_vmap_of_huge_pages(request)
     huge = replace(exporter, id=f"{exporter.id}-huge", address="udmabuf:huge")
     board.run("m2m_import", exporter=huge, importer=importer, side="output")
 
