@@ -49,7 +49,7 @@ check: setup-dev
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n auto --dist worksteal tests/unit
 
 test: check
 	@$(BIN)/pytest -m "not slow" tests/contract tests/e2e

@@ -9,7 +9,7 @@ import pytest
 
 from farm import paths
 
-LIMIT_S = 300
+LIMIT_S = 600
 """How long a test may take that says nothing else."""
 
 # Tests that have a cache folder of their own still share the compiler's: its C library takes half
