@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from farm import inventory
 from farm.errors import ConfigError, UsageError
+from farm.model import DeviceKind
 from farm.yamlfile import YamlFile
 
 GOOD = """\
@@ -92,6 +93,43 @@ def test_a_mistake_names_file_line_and_what_was_expected(
     assert str(caught.value).startswith(f"{path}:{line}:")
     assert said in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+CODEC = """\
+    - id: codec
+      kind: m2m
+      driver: vpu
+      address: m2m:vpu
+      coded: H264
+      encodes: true
+      decodes: true
+      formats: [NV12]
+      psnr_db: 30
+  limits:
+"""
+
+
+def test_a_codec_states_what_it_codes(tmp_path: Path) -> None:
+    path = config(tmp_path, GOOD.replace("  limits:\n", CODEC))
+    codec = inventory.load_board_type(path).devices[1]
+    assert (codec.kind, codec.coded, codec.formats) == (DeviceKind.M2M, "H264", ("NV12",))
+    assert (codec.encodes, codec.decodes, codec.stateless, codec.psnr_db) == (True, True, False, 30)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("      coded: H264\n", "", "the fourcc of its coded format"),
+        ("      kind: m2m\n", "      kind: v4l2\n", "a codec is of kind m2m"),
+        ("      psnr_db: 30\n", "", "states the least quality"),
+        ("coded: H264", "coded: h264", "pattern"),
+        ("formats: [NV12]", "exact: [everything]", "'noise'"),
+    ],
+)
+def test_a_codec_that_is_declared_by_halves(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = config(tmp_path, GOOD.replace("  limits:\n", CODEC.replace(old, new)))
+    with pytest.raises(ConfigError, match=said):
+        inventory.load_board_type(path)
 
 
 VIRTUAL = """\
