@@ -26,13 +26,15 @@ def chosen_tests(options: Options, types: Mapping[str, BoardType]) -> Chosen:
         UsageError: what was asked for names nothing; names the nearest.
         TestBroken: a suite cannot be collected.
     """
-    from farm.pytest_plugin.catalogue import collect
+    from farm.pytest_plugin.catalogue import Narrowing, collect
 
+    # Where no markers are asked for, those that testsuites/pytest.ini leaves out stay out.
+    marked = Narrowing(marker=options.narrowing.marker)
     files = list(dict.fromkeys(word.partition("::")[0] for word in options.suites))
     found: Chosen = {}
     whole: dict[str, Listed] = {}
     for name, image in board_types(options, types):
-        tests = collect(files, board_type=types[name], image=image)
+        tests = collect(files, board_type=types[name], image=image, narrowing=marked)
         whole |= {test.nodeid: test for test in tests}
         named = [test for test in tests if _is_named(test.nodeid, options.suites)]
         if options.narrowing and named:
