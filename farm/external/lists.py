@@ -28,6 +28,7 @@ SEPARATOR = "@"
 """Between the name of a program (``sync:sync_test``) and that of one of its tests."""
 
 MAX_BYTES = 1 << 20
+_NAMES = "docs/external.md tells what programs are called"
 MIN_REASON = 15
 _FILE = re.compile(r"(.+)-(fails|flakes|skips)\.txt")
 
@@ -163,12 +164,12 @@ def _entry(kind: Kind, words: str, why: str, where: str, programs: Collection[st
     if kind is Kind.FAILS and not _known(program, programs):
         raise ConfigError(
             f"{where}: no program {program!r}{nearest(program, set(programs))}",
-            next_step=f"programs: {', '.join(sorted(programs))}",
+            next_step=_NAMES,
         )
     if pattern is not None and not any(map(_may_match(program), programs)):
         raise ConfigError(
             f"{where}: {program!r} matches no program{nearest(program, set(programs))}",
-            next_step=f"programs: {', '.join(sorted(programs))}",
+            next_step=_NAMES,
         )
     return Entry(kind, name, why, where, status, pattern)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from farm import inventory
+from farm.errors import ConfigError
 from farm.external import igt, judging
 from farm.external.judging import Ended, Judged
 from farm.external.lists import Lists, load_lists
@@ -25,7 +26,7 @@ def programs_known() -> set[str]:
     """Return every program that a list may name; one ending in ``:`` stands for all such."""
     types = inventory.load_board_types().values()
     profiles = inventory.load_image_profiles().values()
-    devices = {device.id for one in (*types, *profiles) for device in one.devices}
+    devices = {d.id for one in (*types, *profiles) for d in one.devices if d.kind == "drm"}
     tests = {f"igt:{device}:{test}" for device in devices for test in igt.TESTS}
     return {*kselftests.SELFTESTS, V4L2, *tests}
 
@@ -45,13 +46,12 @@ def lists_for(board_type: str, profile: inventory.ImageProfile | None) -> Lists:
     )
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+def pytest_collection_modifyitems() -> None:
     """Refuse broken lists before anything boots."""
-    del metafunc
     try:
         lists_for("", None)
-    except inventory.ConfigError as error:
-        raise pytest.UsageError(str(error), *filter(None, [error.next_step])) from error
+    except ConfigError as error:
+        raise pytest.UsageError(*filter(None, [str(error), error.next_step])) from error
 
 
 @dataclass(frozen=True, slots=True)
