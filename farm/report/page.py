@@ -111,8 +111,8 @@ class Page:
     boards: tuple[Board, ...]
     failures: tuple[Failure, ...]
     gaps: tuple[Gap, ...]
-    new: tuple[Case, ...]
-    known: tuple[Case, ...]
+    new: tuple[Failure, ...]
+    known: tuple[Failure, ...]
     suites: tuple[Suite, ...]
     headlines: tuple[Headline, ...]
     moved: tuple[tuple[Line, TestRecord], ...]
@@ -165,8 +165,8 @@ def page(
         boards=boards,
         failures=_failures(cases),
         gaps=_gaps(cases),
-        new=tuple(case for case in cases if case.test.verdict is Verdict.NEW),
-        known=tuple(case for case in cases if case.test.verdict is Verdict.XFAIL),
+        new=_on_boards(case for case in cases if case.test.verdict is Verdict.NEW),
+        known=_on_boards(case for case in cases if case.test.verdict is Verdict.XFAIL),
         suites=_suites(cases),
         headlines=headlines(measured),
         moved=moved(measured),
@@ -235,12 +235,20 @@ def _failures(cases: Iterable[Case]) -> tuple[Failure, ...]:
     for case in cases:
         test = case.test
         if test.verdict.is_failure:
-            key = (test.verdict, test.suite, test.test, test.reason, test.console)
+            key = (test.verdict, test.suite, test.test, test.reason)
             groups.setdefault(key, []).append(case)
     failures = (Failure(tuple(members)) for members in groups.values())
     return tuple(
         sorted(failures, key=lambda failure: WORST_FIRST.index(failure.first.test.verdict))
     )
+
+
+def _on_boards(cases: Iterable[Case]) -> tuple[Failure, ...]:
+    """Return tests with their parameters, those of several boards for one reason as one."""
+    groups: dict[tuple[Any, ...], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.test.nodeid, case.test.reason), []).append(case)
+    return tuple(Failure(tuple(members)) for members in groups.values())
 
 
 def _gaps(cases: Iterable[Case]) -> tuple[Gap, ...]:
