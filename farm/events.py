@@ -219,8 +219,24 @@ class CaseFinished(_Event):
     decisions: str = ""
 
 
+class CaseBlamed(_Event):
+    """A test that had ended is a FAIL after all: what its last replicate did showed only later.
+
+    ``reason`` says what was seen, and when; ``console`` are lines that go with it.
+    """
+
+    type: Literal["case_blamed"] = "case_blamed"
+    nodeid: str
+    attempt: Number = Field(default=1, ge=1)
+    reason: str
+    console: list[str] = []
+
+
 class Complaint(_Event):
-    """The kernel complained on the console or in dmesg; ``nodeid`` is the case that was running."""
+    """The kernel complained on the console or in dmesg; ``nodeid`` is the test that gets the blame.
+
+    That is the one that was running, or that had just ended.
+    """
 
     type: Literal["complaint"] = "complaint"
     pattern: str
@@ -254,6 +270,7 @@ Event = Annotated[
     | BoardReady
     | CaseStarted
     | CaseFinished
+    | CaseBlamed
     | Complaint
     | Artifact
     | JobFinished,

@@ -40,7 +40,8 @@ class Ledger:
     """The complaints of one board from line :attr:`seen` of its console on.
 
     Each is entered by whoever judges it first: a case by :meth:`judge`, :meth:`hand_over` for
-    what was said outside any case, and :meth:`excuse` for boots.
+    what was said outside any case, :meth:`overdue` for what was said between two tests, and
+    :meth:`excuse` for boots.
     """
 
     def __init__(self, console: Console, since: int = 0) -> None:
@@ -51,6 +52,7 @@ class Ledger:
         self._outside: list[ConsoleEvent] = []
         self._late: list[ConsoleEvent] = []
         self._tolerated: set[str] = set()
+        self._tolerated_before: set[str] = set()
 
     def begin(self, tolerate: Collection[str]) -> int:
         """Let a case begin that provokes the patterns ``tolerate``; return the console's next line.
@@ -100,12 +102,23 @@ class Ledger:
 
         The latter is excused where a case since last time tolerated the like.
         """
+        found = self._drain(self._tolerated)
+        self._tolerated_before, self._tolerated = self._tolerated, set()
+        return found
+
+    def overdue(self) -> list[Complaint]:
+        """Return what was said since the last :meth:`hand_over`, before another test begins.
+
+        It is excused where the test before tolerated the like.
+        """
+        return self._drain(self._tolerated_before)
+
+    def _drain(self, tolerated: Collection[str]) -> list[Complaint]:
         self._outside += self._take()
-        late = [Complaint(event, event.pattern in self._tolerated) for event in self._outside]
+        late = [Complaint(event, event.pattern in tolerated) for event in self._outside]
         found = sorted([*self._entries, *late], key=lambda entry: entry.event.line_number)
         self._entries.clear()
         self._outside.clear()
-        self._tolerated.clear()
         return found
 
     def _take(self, until: int | None = None) -> Sequence[ConsoleEvent]:

@@ -121,9 +121,16 @@ class BoardLifetime:
         failed; the banners of boots that were meant are nothing. A board whose kernel died is
         booted before it is used again.
         """
+        return self._judged(Ledger.hand_over)
+
+    def overdue(self) -> list[Complaint]:
+        """Return what it said since :meth:`complaints` was last asked, between two tests."""
+        return self._judged(Ledger.overdue)
+
+    def _judged(self, ask: Callable[[Ledger], list[Complaint]]) -> list[Complaint]:
         if not self._up:
             self._excuse_boot()
-        found = self._ledger.hand_over() if self._ledger is not None else []
+        found = ask(self._ledger) if self._ledger is not None else []
         deadly = (entry.event for entry in found if entry.event.fatal and not entry.excused)
         if self._session is not None and (event := next(deadly, None)) is not None:
             self._session.close(sentence(event))

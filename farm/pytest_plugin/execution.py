@@ -21,6 +21,7 @@ from farm.pytest_plugin.board import Board
 from farm.pytest_plugin.cells import Cell
 from farm.pytest_plugin.collection import keep, key_of, nodeid_of, parametrise, skip_undeclared
 from farm.pytest_plugin.job import Job
+from farm.pytest_plugin.overdue import Overdue
 from farm.pytest_plugin.programs import Programs
 from farm.pytest_plugin.record import MAX_SAMPLES, RECORD, Phase, Record
 from farm.pytest_plugin.settings import usage_error
@@ -53,6 +54,7 @@ class BoardRun:
         self._verdicts: Counter[Verdict] = Counter()
         self._planned = 0
         self._unknown: list[str] = []
+        self._overdue = Overdue(job, self._fails_after_all)
 
     def board(self, item: pytest.Item) -> Board:
         """Return the board for one test, booted.
@@ -116,6 +118,7 @@ class BoardRun:
         ihook = item.ihook
         ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         hung = False
+        self._overdue.settle(nodeid_of(item))
         for attempt in range(1, ATTEMPTS + 1):
             reports, ruling = self._attempt(item, nextitem, attempt, hung)
             if not ruling.again or attempt == ATTEMPTS or self.job.gone:
@@ -126,6 +129,7 @@ class BoardRun:
                 if report.failed:
                     report.outcome = "rerun"  # type: ignore[assignment]
                     ihook.pytest_runtest_logreport(report=report)
+        self._overdue.ended(nodeid_of(item), attempt, ruling.verdict)
         within = item.stash[RECORD].subcases
         self._planned += len(within)
         self._verdicts.update([ruling.verdict, *(one.verdict for one in within)])
@@ -165,6 +169,7 @@ class BoardRun:
         if not self.job.begun:
             return
         unfinished = self._planned - self._verdicts.total()
+        self._overdue.settle("")
         self.job.end(self.job.gone or (f"{unfinished} tests never ran" if unfinished else ""))
         stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED and not self.job.gone
         if not stopped and session.exitstatus in (0, 1, 2):
@@ -187,6 +192,8 @@ class BoardRun:
             terminalreporter.write_sep("=", "farm")
             for verdict, count in sorted(self._verdicts.items()):
                 terminalreporter.write_line(f"{verdict:6} {count}")
+            for blame in self._overdue.blamed:
+                terminalreporter.write_line(f"FAIL after all: {blame.nodeid}: {blame.reason}")
             terminalreporter.write_line(f"journal: {self.job.journal_path}")
             console = self.job.settings.out / "console.log"
             if console.is_file():
@@ -261,6 +268,10 @@ class BoardRun:
         for event in events_of(key, attempt, replicate, record.subcases):
             self.job.write(event)
         return reports, ruling
+
+    def _fails_after_all(self, verdict: Verdict) -> None:
+        self._verdicts[verdict] -= 1
+        self._verdicts += Counter({Verdict.FAIL: 1})  # which drops what is down to none
 
     def _exit_code(self, unfinished: int) -> int:
         if any(verdict.is_failure for verdict in self._verdicts):

@@ -156,6 +156,14 @@ class Job:
         if found:
             self._unloaded = []
         found += self._lifetime.complaints() if self._lifetime is not None else []
+        return self._write(found, nodeid)
+
+    def write_overdue(self, nodeid: str) -> list[ConsoleEvent]:
+        """The same of what it said after the end of the test ``nodeid``, before another began."""
+        found = self._lifetime.overdue() if self._lifetime is not None else []
+        return self._write(found, nodeid)
+
+    def _write(self, found: Sequence[Complaint], nodeid: str) -> list[ConsoleEvent]:
         for complaint in found[:MAX_COMPLAINTS]:
             self.write(_complaint(complaint.event, nodeid))
         return [complaint.event for complaint in found if not complaint.excused]
@@ -165,8 +173,6 @@ class Job:
         if self._journal is None:
             return
         try:
-            if self._lifetime is not None:
-                self.write_complaints("")
             reason = reason or self._leave()
             self._write_artifacts()
             if self.settings.journal is None:

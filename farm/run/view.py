@@ -31,7 +31,8 @@ class Finding:
 class JobView:
     """One job as far as its journal tells; times are seconds.
 
-    ``spent`` is how long the job was in each state, ``boot_s`` how long the last boot took.
+    ``spent`` is how long the job was in each state, ``boot_s`` how long the last boot took,
+    ``overheads`` how much longer each test took than its payload cases did, for one of them.
     ``last`` holds what each test's last attempt amounts to, over its replicates so far; ``told``
     has every replicate of every attempt in the order in which they ended.
     """
@@ -53,6 +54,7 @@ class JobView:
     began: dict[str, int] = field(default_factory=dict)
     first_reasons: list[str] = field(default_factory=list)
     seen_t: float = 0.0
+    overheads: list[float] = field(default_factory=list)
     _replicates: dict[str, list[tuple[Verdict, str]]] = field(default_factory=dict)
 
     def add(self, event: events.Event) -> None:
@@ -81,6 +83,10 @@ class JobView:
                 self._finished(event)
                 if self.began.get(event.nodeid) == event.attempt:
                     del self.began[event.nodeid]
+            case events.CaseBlamed():
+                blamed = Finding(event.nodeid, Verdict.FAIL, event.reason)
+                self.last[event.nodeid] = blamed
+                self.told.append(blamed)
             case events.Complaint():
                 self.complaint = event.line
             case events.JobFinished():
@@ -89,6 +95,9 @@ class JobView:
                 pass
 
     def _finished(self, event: events.CaseFinished) -> None:
+        own = [one.value for one in event.samples if _is_of_a_whole_case(one)]
+        if own and not event.cached:
+            self.overheads.append(max(0.0, event.duration_s - sum(own) / 1e9) / len(own))
         of = f" (replicate {event.replicate + 1})" if event.replicate else ""
         one = Finding(event.nodeid, event.verdict, event.reason, event.seeded)
         self.told.append(replace(one, reason=f"{event.reason}{of}"))
@@ -128,6 +137,10 @@ class JobView:
         reached = self.last.keys() | self.began.keys()
         found[Verdict.MISS] += sum(1 for nodeid in self.planned if nodeid not in reached)
         return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
+
+
+def _is_of_a_whole_case(sample: events.SampleEvent) -> bool:
+    return sample.metric == "wall" and sample.params.get("phase") == "case"
 
 
 class Follower:

@@ -13,6 +13,7 @@ from farm.errors import JournalError
 from farm.events import (
     Artifact,
     BoardReady,
+    CaseBlamed,
     CaseFinished,
     CaseStarted,
     Complaint,
@@ -163,6 +164,8 @@ class _Fold:
                 attempt.begun = event.replicate + 1
             case CaseFinished():
                 self._attempt(event.nodeid, event.attempt).ends[event.replicate] = event
+            case CaseBlamed():
+                self._blame(event)
             case Complaint():
                 self._complaint(event)
             case Artifact():
@@ -188,6 +191,14 @@ class _Fold:
     def _attempt(self, nodeid: str, number: int) -> _Attempt:
         attempts = self.attempts.setdefault(_text(nodeid), {})
         return attempts.setdefault(number, _Attempt(boot=self.boot))
+
+    def _blame(self, event: CaseBlamed) -> None:
+        ends = self._attempt(event.nodeid, event.attempt).ends
+        if ends:
+            last = max(ends)
+            blamed = {"verdict": Verdict.FAIL, "reason": event.reason}
+            console = event.console or ends[last].console
+            ends[last] = ends[last].model_copy(update={**blamed, "console": console})
 
     def _complaint(self, event: Complaint) -> None:
         self.complaints.append(

@@ -65,8 +65,10 @@ job.Job._open_rig = scripted
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logfinish(nodeid):
-    if nodeid.endswith("then_panics"):
+    if "then_panics" in nodeid:
         RIG.console.say(PANIC)
+    if "then_warns" in nodeid:
+        RIG.console.say(WARNING)
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ class Board:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self.said = ""
+        self.said, self.status = "", 0
         self.finished: list[events.CaseFinished] = []
         self.found: list[events.Event] = []
         project.write("conftest.py", CONFTEST)
@@ -101,7 +103,7 @@ class Board:
             "test_it.py",
             PYTHONPATH=f"{ROOT}:{ROOT / 'tests' / 'support'}",
         )
-        self.said = done.stdout + done.stderr
+        self.said, self.status = done.stdout + done.stderr, done.returncode
         journal = self._project.folder / "out" / "journal.jsonl"
         assert journal.exists(), self.said
         self.found = list(events.read_journal(journal))
@@ -109,6 +111,9 @@ class Board:
         return [
             (one.nodeid.partition("::test_")[2], one.attempt, one.verdict) for one in self.finished
         ]
+
+    def found_blamed(self) -> list[events.CaseBlamed]:
+        return [one for one in self.found if isinstance(one, events.CaseBlamed)]
 
     def boots(self) -> int:
         return sum(isinstance(one, events.BoardReady) for one in self.found)
@@ -171,18 +176,49 @@ def test_breaks(board, panic):
     assert board.complaints().count(("panic", "panics")) == 1
 
 
-def test_a_panic_between_tests_is_no_trouble_of_the_link(board: Board) -> None:
+def test_what_is_said_between_tests_is_the_fault_of_the_one_before(board: Board) -> None:
     seen = board.run(
         """
 def test_then_panics(board):
     board.run("quiet")
 
-def test_finds_it(board):
-    board.run("loses_the_link")
+def test_after_the_panic_then_warns(board):
+    board.run("quiet")
+
+def test_on_purpose_then_warns(board):
+    board.run("quiet", tolerate=["warning"])
+
+def test_fails_and_then_warns(board):
+    assert board.run("quiet") is None
+
+def test_last_and_then_warns(board):
+    board.run("quiet")
 """
     )
-    assert seen == [("then_panics", 1, Verdict.PASS), ("finds_it", 1, Verdict.FAIL)]
-    assert "the kernel died (panic)" in board.finished[1].reason
+    assert [verdict for _, _, verdict in seen] == [
+        Verdict.PASS, Verdict.PASS, Verdict.PASS, Verdict.FAIL, Verdict.PASS,
+    ]  # fmt: skip
+    blamed = {one.nodeid.partition("::test_")[2]: one for one in board.found_blamed()}
+    assert list(blamed) == ["then_panics", "after_the_panic_then_warns", "last_and_then_warns"]
+    panic = blamed["then_panics"].reason
+    assert panic.startswith("the kernel died (panic)")
+    assert "(between the end of this test and " in panic
+    assert panic.endswith("test_it.py::test_after_the_panic_then_warns)")
+    assert blamed["last_and_then_warns"].reason.endswith("(after the last test)")
+    assert board.boots() == 2
+    assert board.said.count("FAIL after all: ") == 3
+    assert board.complaints() == [
+        ("panic", "then_panics"),
+        ("warning", "after_the_panic_then_warns"),
+        ("warning", "on_purpose_then_warns"),
+        ("warning", "fails_and_then_warns"),
+        ("warning", "last_and_then_warns"),
+    ]
+
+
+def test_one_test_that_is_blamed_after_its_end_fails_the_run(board: Board) -> None:
+    board.run("""def test_then_warns(board): board.run("quiet")""")
+    assert board.status == 1
 
 
 def test_a_warning_outside_a_case_fails_the_test_that_was_running(board: Board) -> None:

@@ -92,6 +92,29 @@ def test_the_last_attempt_counts() -> None:
     assert made.final_counts() == {Verdict.PASS: 1}
 
 
+def test_what_a_case_costs_beyond_its_own_time() -> None:
+    def took(*own_ms: int, cached: bool = False) -> events.CaseFinished:
+        walls = [
+            events.SampleEvent(metric="wall", value=ms * 1e6, unit="ns", params={"phase": phase})
+            for ms in own_ms
+            for phase in ("first", "case")
+        ]
+        return finished("a", Verdict.PASS).model_copy(update={"samples": walls, "cached": cached})
+
+    seen = view(took(1400), took(700, 400), took(), took(100, cached=True), took(9000))
+    assert seen.overheads == pytest.approx([0.1, 0.2, 0.0])
+
+
+def test_a_test_that_is_blamed_after_its_end_failed() -> None:
+    seen = view(
+        events.CaseStarted(nodeid="a"),
+        finished("a", Verdict.PASS),
+        events.CaseBlamed(nodeid="a", reason="a warning (between a and b)"),
+    )
+    assert seen.final_counts() == {Verdict.FAIL: 1}
+    assert seen.last["a"].reason == "a warning (between a and b)"
+
+
 def test_a_second_attempt_cut_short_is_infra() -> None:
     made = view(
         events.Plan(tests=KEYS[:1]),

@@ -21,6 +21,7 @@ from sqlalchemy.schema import CreateTable
 
 from farm.errors import InfraError, JournalError, UsageError
 from farm.events import (
+    CaseBlamed,
     CaseFinished,
     CaseStarted,
     JobFinished,
@@ -222,6 +223,16 @@ def test_the_last_attempt_counts(store: Store, tmp_path: Path) -> None:
     assert first.verdict is Verdict.INFRA
     assert (first.boot, again.boot) == (1, 2)
     assert len(job.final_tests) == len({test.nodeid for test in job.tests})
+
+
+def test_a_test_that_is_blamed_after_its_end_failed(store: Store, tmp_path: Path) -> None:
+    events = job_events(1, *BOARD, trouble=False)
+    end = next(one for one in events if isinstance(one, CaseFinished) and one.samples)
+    blame = CaseBlamed(nodeid=end.nodeid, attempt=end.attempt, reason="it leaks", console=["so"])
+    ingest(write_journal(tmp_path / "journal.jsonl", [*events[:-1], blame, events[-1]]), store)
+    (test,) = (one for one in job_of(store, run_id(1)).tests if one.nodeid == end.nodeid)
+    assert (test.verdict, test.reason, test.console) == (Verdict.FAIL, "it leaks", ("so",))
+    assert len(test.samples) == len(end.samples)
 
 
 def test_complaints_know_their_case(store: Store, tmp_path: Path) -> None:

@@ -92,6 +92,10 @@ class ExactLifetime:
         """Return what the kernel complained about since this was last asked, less boot banners."""
         return self._session.ledger.hand_over() if self._session is not None else []
 
+    def overdue(self) -> list[Complaint]:
+        """Return what it said since then, between two tests."""
+        return self._session.ledger.overdue() if self._session is not None else []
+
     def off(self) -> None:
         """Switch the board off.
 
