@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,6 +99,21 @@ def exit_of(jobs: Sequence[Job]) -> int:
     return code or (3 if broken else 0)
 
 
+def overhead(jobs: Sequence[Job]) -> dict[str, float] | None:
+    """Return what running a payload case cost beyond its own time, in seconds; None without any.
+
+    That is everything around it: pytest, the channel, counters and evidence, the journal.
+    """
+    found = sorted(one for job in jobs for one in job.view.overheads)
+    if not found:
+        return None
+    return {
+        "cases": len(found),
+        "median_s": statistics.median(found),
+        "p90_s": found[len(found) * 9 // 10],
+    }
+
+
 def as_object(outcome: Outcome) -> dict[str, Any]:
     """Return what ``farm run --json`` prints."""
     return {
@@ -116,6 +132,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
             for job in outcome.jobs
         ],
         "report": outcome.report,
+        "overhead": overhead(outcome.jobs),
     }
 
 
@@ -178,5 +195,11 @@ def print_summary(outcome: Outcome) -> None:
     if any(finding.seeded for job in outcome.jobs for finding in job.view.last.values()):
         seeds = dict.fromkeys(str(job.spec.effort.seed) for job in outcome.jobs)
         console.print(f"seed: {', '.join(seeds)}")
+    if cost := overhead(outcome.jobs):
+        console.print(
+            f"a case costs {cost['median_s'] * 1000:.0f} ms beyond its own time at the median "
+            f"(9 of 10 at most {cost['p90_s'] * 1000:.0f} ms)",
+            soft_wrap=True,
+        )
     if outcome.report:
         console.print(f"report: {outcome.report}", soft_wrap=True)

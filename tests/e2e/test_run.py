@@ -26,7 +26,7 @@ QUICK = ("mapcache", "-k", "second_import")
 def test_a_run_without_a_lab_goes_from_power_off_to_a_report(own_farm: Any) -> None:
     out = own_farm.folder / "out"
     done = own_farm.json("run", *QUICK, "--out", str(out))
-    assert list(done) == ["schema", "run", "exit", "jobs", "report"]
+    assert list(done) == ["schema", "run", "exit", "jobs", "report", "overhead"]
     assert (done["schema"], done["exit"]) == (1, 0)
     assert {job["board_type"] for job in done["jobs"]} == {"virt-smmuv3", "virt-noiommu"}
     for job in done["jobs"]:
