@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
 from scripted_board import ProcessTransport, ScriptedPayload, block, passes, silent
 
 from farm.board.channel import PayloadChannel, Silence, Transport
+from farm.board.ktap import MAX_BLOCK
 from farm.board.payload import build
 from farm.errors import LinkLost, ProtocolError, UsageError
 
@@ -105,6 +107,43 @@ def test_the_end_of_the_payload_is_a_lost_link(
         transport.close()
     with pytest.raises(LinkLost):
         run(channel, "self_pass", must="x")
+
+
+@pytest.fixture
+def process() -> Iterator[PayloadChannel]:
+    transport = ProcessTransport([str(build("host").path), "serve"])
+    opened = PayloadChannel(transport)
+    opened.start(10)
+    yield opened
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("half", "sent 'KTAP version 1', expected '# case'"),
+        ("plan", r"sent '1..7', expected '1..1'"),
+        ("seq", "sent '# sample name=a value=1 unit=ns phase=p seq=7', expected"),
+        ("rubbish", "sent 'ok 1 ok 1', expected 'KTAP version 1'"),
+    ],
+)
+def test_what_a_case_puts_into_the_stream_is_an_error(
+    process: PayloadChannel, what: str, said: str
+) -> None:
+    with pytest.raises(ProtocolError, match=said):
+        run(process, "stream_break", what=what)
+
+
+def test_a_hundred_megabytes_are_cut_off_in_bounded_memory(process: PayloadChannel) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match=f"more than {MAX_BLOCK} bytes"):
+            process.run(
+                "stream_break", {"what": "noise", "mib": "100"}, timeout_ms=60_000, grace=10
+            )
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def scripted(answer: Callable[[ScriptedPayload, str, str], str]) -> PayloadChannel:

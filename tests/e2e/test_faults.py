@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from farm import events
+from farm.board.ktap import MAX_BLOCK
 from farm.model import Verdict
 
 pytestmark = pytest.mark.e2e
@@ -208,6 +209,28 @@ def test_what_a_case_leaves_behind_fails_it_and_no_other(
     reasons = [one.reason for one in found if isinstance(one, events.CaseFinished)]
     assert "dma_buf_left: 1 count left" in reasons[0] and "udmabuf of 16384 bytes" in reasons[0]
     assert "dma_fence_left: 1 count left" in reasons[2]
+
+
+def test_a_stream_that_cannot_be_believed_is_no_verdict(run_pytest: Pytest, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    suite = SUITES / "stream_suite.py"
+    config = tmp_path / "virt-smmuv3.yaml"
+    config.write_text(CONFIG.read_text().replace("reboots: 5", "reboots: 9"))
+    done = run_pytest("--lg-env", str(config), str(suite), "--farm-out", str(out))
+    assert done.returncode == 3, done.stdout
+    found = list(events.read_journal(out / "journal.jsonl"))
+    twice = [(name, n, Verdict.INFRA) for name in ("half", "rubbish") for n in (1, 2)]
+    assert verdicts(found) == [
+        ("makes_noise", 1, Verdict.INFRA),
+        ("makes_noise", 2, Verdict.INFRA),
+        ("is_clean", 1, Verdict.PASS),
+        *((f"breaks_the_stream[{name}]", n, verdict) for name, n, verdict in twice),
+        ("is_clean_again", 1, Verdict.PASS),
+    ]
+    reasons = [one.reason for one in found if isinstance(one, events.CaseFinished)]
+    assert f"more than {MAX_BLOCK} bytes" in reasons[0]
+    assert "the payload sent 'KTAP version 1', expected '# case'" in reasons[3]
+    assert "the payload sent 'ok 1 ok 1'" in reasons[5]
 
 
 @pytest.mark.parametrize("profile", ["reference-6.12"], indirect=True)  # Debian's has no LKDTM

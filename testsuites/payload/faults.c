@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void wait_for_the_end(void)
@@ -71,4 +72,38 @@ CASE(link_drop, "Kills the process that serves the channel")
 {
 	kill(getppid(), SIGKILL);
 	wait_for_the_end();
+}
+
+/* What stands in the harness's own stream before the case's block, or in place of it. */
+static const struct {
+	const char *name, *text;
+} breaks[] = {
+	{ "half", "KTAP version 1\n1..1\n" },
+	{ "plan", "KTAP version 1\n1..7\n" },
+	{ "seq", "# sample name=a value=1 unit=ns phase=p seq=7\n" },
+	{ "rubbish", "\x01\x02\xff\xfe\x1b[2J\r\nok 1 ok 1\n# end of \xc3\x28\n" },
+};
+
+CASE(stream_break, "Writes into the stream of the harness: half, plan, seq, rubbish, or MiB of noise",
+     .timeout_ms = 120000, .params = "what=half mib=100")
+{
+	int harness = (int)syscall(SYS_pidfd_open, getppid(), 0);
+	int stream = (int)syscall(SYS_pidfd_getfd, harness, STDOUT_FILENO, 0);
+	char noise[4096];
+
+	check(stream >= 0, "pidfd_getfd: %s", errname(errno));
+	for (size_t i = 0; i < sizeof(breaks) / sizeof(breaks[0]); i++)
+		if (param_is("what", breaks[i].name))
+			check(write(stream, breaks[i].text, strlen(breaks[i].text)) > 0, "write");
+	memset(noise, 'x', sizeof(noise));
+	noise[sizeof(noise) - 1] = '\n';
+	for (uint64_t i = 0; param_is("what", "noise") && i < param_u64("mib") * 256; i++)
+		for (size_t at = 0; at < sizeof(noise);) {
+			ssize_t wrote = write(stream, noise + at, sizeof(noise) - at);
+
+			check(wrote > 0, "write: %s", errname(errno));
+			at += (size_t)wrote;
+		}
+	close(stream);
+	close(harness);
 }
