@@ -8,14 +8,12 @@ same sources give the same bytes on every machine. A build is cached under
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +23,7 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import unquote
 
-from farm import paths
+from farm import crosscompiler, paths
 from farm.board.casetable import TableEntry, read_case_table
 from farm.errors import UsageError
 
@@ -99,7 +97,7 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
         UsageError: the sources do not compile, two cases have one name, or there is no compiler.
     """
     sources = _limited(_checked(_collect(extra)), only)
-    compiler = _compiler_version()
+    compiler = crosscompiler.version("the payload needs")
     architecture = "aarch64" if target == "aarch64" else _host_architecture()
     build_id = _digest(compiler, architecture, *_FLAGS, *(_stamp(source) for source in sources))
     folder = paths.cache_dir() / "payload" / build_id[:32]
@@ -245,16 +243,6 @@ def _case_hashes(sources: Sequence[_Source], compiler: str) -> dict[str, str]:
 # --- compiling ---------------------------------------------------------------------------------
 
 
-def _compiler_version() -> str:
-    try:
-        return f"ziglang {importlib.metadata.version('ziglang')}"
-    except importlib.metadata.PackageNotFoundError:
-        raise UsageError(
-            "the payload needs a compiler: the Python package ziglang is not installed",
-            next_step="run make setup, or install this project's dependencies with pip",
-        ) from None
-
-
 def _host_architecture() -> str:
     machine = platform.machine()
     if machine not in _HOST_ARCHITECTURES:
@@ -280,7 +268,7 @@ def _compile(
     roots = {source.path.parent.parent for source in sources}
     harness = next(source.path.parent for source in sources if source.folder == _HARNESS)
     command = [
-        *(sys.executable, "-m", "ziglang", "cc"),
+        *crosscompiler.COMMAND,
         *("-target", f"{architecture}-linux-musl"),
         *_FLAGS,
         f"-I{harness}",
@@ -319,14 +307,9 @@ def _generated(hashes: Mapping[str, str], build_id: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Keep what a process needs and nothing that could change the compiler's output.
-
-    The compiler's own cache (its C library, the objects) lies in ours, unless the compiler's
-    ``ZIG_GLOBAL_CACHE_DIR`` says where to share one.
-    """
+    """Keep what a process needs and nothing that could change the compiler's output."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    zig = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(_made(paths.cache_dir() / "zig"))
-    return {**kept, "ZIG_GLOBAL_CACHE_DIR": zig, "ZIG_LOCAL_CACHE_DIR": zig, "LC_ALL": "C"}
+    return {**kept, **crosscompiler.caches(), "LC_ALL": "C"}
 
 
 def _compile_error(text: str, status: int) -> UsageError:

@@ -6,17 +6,15 @@ kernel's own headers is taken from its ``include/uapi``; types and the C library
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm import paths
+from farm import crosscompiler, paths
 from farm.errors import ImageError
 from farm.image import apt, bundles, cache
 from farm.image.apt import Package
@@ -109,7 +107,7 @@ def obtain(
     Raises:
         ImageError: the archive has no such source, or it does not build; its log is kept.
     """
-    compiler = f"ziglang {_compiler_version()}"
+    compiler = crosscompiler.version("the selftests need")
 
     def make(work: Path) -> Sequence[ImageProvenance]:
         package, file = _fetch(source, suites, progress)
@@ -212,34 +210,16 @@ def _compile(test: Selftest, tree: Path, target: Path, steps: Steps) -> None:
             shutil.copyfile(found, headers / name)
     steps.run(
         f"compile {test.folder}",
-        [*_compiler(), *_FLAGS, f"-ffile-prefix-map={tree}=",
-         "-isystem", str(headers), f"-I{tree / _TREE}",
-         "-o", str(target / test.program), *map(str, sources)],
+        ["env", *(f"{name}={value}" for name, value in crosscompiler.caches().items()),
+         *crosscompiler.COMMAND, "-target", "aarch64-linux-musl", *_FLAGS,
+         f"-ffile-prefix-map={tree}=", "-isystem", str(headers), f"-I{tree / _TREE}", "-o",
+         str(target / test.program), *map(str, sources)],
     )  # fmt: skip
 
 
 def _no_types(folder: str, names: list[str]) -> list[str]:
     del folder
     return [name for name in names if not name.endswith(".h")]
-
-
-def _compiler() -> list[str]:
-    cached = paths.cache_dir() / "zig"
-    cached.mkdir(exist_ok=True)
-    return [
-        "env", f"ZIG_GLOBAL_CACHE_DIR={cached}", f"ZIG_LOCAL_CACHE_DIR={cached}",
-        sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl",
-    ]  # fmt: skip
-
-
-def _compiler_version() -> str:
-    try:
-        return importlib.metadata.version("ziglang")
-    except importlib.metadata.PackageNotFoundError:
-        raise ImageError(
-            "the selftests need a compiler: the Python package ziglang is not installed",
-            next_step="run make setup, or install this project's dependencies with pip",
-        ) from None
 
 
 def _no_room() -> ImageError:
