@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -74,6 +76,17 @@ def runs_dir() -> Path:
 def state_dir() -> Path:
     """Return the folder for what must survive a crash: labs that are up, leases held."""
     return _made(platformdirs.user_state_path(_APP))
+
+
+@contextlib.contextmanager
+def working_folder(folder: Path) -> Iterator[None]:
+    """Make a folder the current one for the time being."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _made(folder: Path) -> Path:

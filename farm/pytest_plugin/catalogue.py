@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -136,7 +135,7 @@ def collect(
     said = io.StringIO()
     words = [*arguments, *wanted.arguments, *paths_below]
     with (
-        _in(paths.testsuites()),
+        paths.working_folder(paths.testsuites()),
         _without_lg_env(),
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
@@ -152,16 +151,6 @@ def collect(
             next_step="correct that file; no board was touched",
         )
     return collected.listed
-
-
-@contextlib.contextmanager
-def _in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -152,7 +151,7 @@ class Worker:
         """Run pytest; return why the job ended early, or nothing."""
         import pytest
 
-        with _working_folder(paths.testsuites()):
+        with paths.working_folder(paths.testsuites()):
             code = int(pytest.main(arguments(self.spec)))
         if code == NOTHING_SELECTED and self.spec.shards > 1 and not self._stop.reason:
             return ""  # the other boards have all that there is
@@ -225,16 +224,6 @@ def arguments(spec: JobSpec) -> list[str]:
     if not spec.cached:
         found.append("--farm-no-cache")
     return found + spec.suites
-
-
-@contextlib.contextmanager
-def _working_folder(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def _take_stdin() -> int:

@@ -115,27 +115,13 @@ def _job(connection: Connection, folded: Folded) -> int:
         connection.execute(
             sa.insert(t.Job)
             .values(
+                **t.values_of(job, t.JOB_FIELDS),
                 run_id=job.run,
-                job=job.job,
-                board=job.board,
-                board_type=job.board_type,
                 image_id=_image(connection, job.image),
                 hardware=dict(job.hardware),
-                farm_version=job.farm_version,
                 argv=list(job.argv),
                 effort=job.effort.model_dump(),
-                controller=job.controller,
-                boot_id=job.boot_id,
-                pid=job.pid,
-                started_at=job.started_at,
-                ended_at=job.ended_at,
                 head=folded.head,
-                events=job.events,
-                finished=job.finished,
-                ok=job.ok,
-                reason=job.reason,
-                problem=job.problem,
-                journal=job.journal,
             )
             .returning(t.Job.id)
         ).scalar_one()
@@ -234,22 +220,12 @@ def _logs(connection: Connection, job_id: int, job: JobRecord) -> None:
 def _tests(connection: Connection, job_id: int, job: JobRecord) -> None:
     rows = [
         {
+            **t.values_of(test, t.TEST_FIELDS),
             "job_id": job_id,
-            "nodeid": test.nodeid,
-            "attempt": test.attempt,
-            "final": test.final,
             "position": position,
-            "suite": test.suite,
-            "test": test.test,
-            "case": test.case,
-            "case_hash": test.case_hash,
             "params": dict(test.params),
             "requirements": list(test.requirements),
             "verdict": test.verdict.value,
-            "reason": test.reason,
-            "duration_s": test.duration_s,
-            "started_at": test.started_at,
-            "boot": test.boot,
             "console": list(test.console),
             "exporter": test.cell.exporter if test.cell else "",
             "importer": test.cell.importer if test.cell else "",

@@ -8,6 +8,7 @@ Everything below a job goes with it, so that a longer version of its journal can
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +26,21 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from farm.store.series import KEY_LENGTH
+
+JOB_FIELDS = (
+    *("job", "board", "board_type", "farm_version", "controller", "boot_id", "pid"),
+    *("started_at", "ended_at", "events", "finished", "ok", "reason", "problem", "journal"),
+)
+TEST_FIELDS = (
+    *("nodeid", "attempt", "final", "suite", "test", "case", "case_hash", "reason", "duration_s"),
+    *("started_at", "boot"),
+)
+"""Columns that a record has as they are: under the same name, as the same value."""
+
+
+def values_of(source: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return these attributes of a record or a row."""
+    return {name: getattr(source, name) for name in names}
 
 
 class Base(DeclarativeBase):

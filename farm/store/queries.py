@@ -238,26 +238,12 @@ def _points(series: Collection[str], runs: list[str]) -> sa.Executable:
 def _job(connection: Connection, job: Any) -> JobRecord:
     boots = _boots(connection, job.id)
     return JobRecord(
+        **t.values_of(job, t.JOB_FIELDS),
         run=job.run_id,
-        job=job.job,
-        board=job.board,
-        board_type=job.board_type,
         image=ImageRecord(job.profile, job.content_id, _packages(connection, job.image_id)),
         hardware=job.hardware,
-        farm_version=job.farm_version,
         argv=tuple(job.argv),
         effort=Effort.model_validate(job.effort),
-        controller=job.controller,
-        boot_id=job.boot_id,
-        pid=job.pid,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        events=job.events,
-        finished=job.finished,
-        ok=job.ok,
-        reason=job.reason,
-        problem=job.problem,
-        journal=job.journal,
         boots=boots,
         states=tuple(
             StateRecord(one.at, one.state, one.detail)
@@ -340,20 +326,10 @@ def _tests(connection: Connection, job: int) -> tuple[TestRecord, ...]:
 def _test(row: Any, samples: tuple[SampleRecord, ...], absent: tuple[Absent, ...]) -> TestRecord:
     has_cell = row.exporter or row.importer or row.outcome
     return TestRecord(
-        nodeid=row.nodeid,
-        attempt=row.attempt,
-        final=row.final,
-        suite=row.suite,
-        test=row.test,
-        case=row.case,
-        case_hash=row.case_hash,
+        **t.values_of(row, t.TEST_FIELDS),
         params=row.params,
         requirements=tuple(row.requirements),
         verdict=Verdict(row.verdict),
-        reason=row.reason,
-        duration_s=row.duration_s,
-        started_at=row.started_at,
-        boot=row.boot,
         console=tuple(row.console),
         cell=Cell(row.exporter, row.importer, row.outcome, row.errno) if has_cell else None,
         samples=samples,

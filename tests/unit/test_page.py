@@ -46,7 +46,7 @@ def with_topology(job: JobRecord, topology: dict[str, Any]) -> JobRecord:
 
 
 @given(topology=TOPOLOGY)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_topology_may_have_any_shape(job: JobRecord, topology: dict[str, Any]) -> None:
     assert page(of(with_topology(job, topology)), {}, {}).boards[0].devices is not None
 

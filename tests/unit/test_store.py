@@ -110,9 +110,7 @@ def test_the_same_journal_twice_changes_nothing(store: Store, tmp_path: Path) ->
 
 
 @given(data=st.data())
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_prefix_keeps_what_had_finished(
     data: st.DataObject, small: Path, shared_store: Store, tmp_path: Path
 ) -> None:
