@@ -17,8 +17,11 @@ QUIET = ("--no-progress", "--color", "never")
 FRAMES = 5
 """Frames of each streaming test: there are a dozen of these per node, at 25 frames a second."""
 LIMIT_S = 180.0
-LARGE = ("--set-fmt-video=width=1280,height=720",)
-"""Makes an exporter's frames larger than any that is streamed here, unless it is an output."""
+SMALL, LARGE = "--set-fmt-video=width=640,height=360", "--set-fmt-video=width=1280,height=720"
+"""Formats of an importer and of an exporter that is no output; a node keeps what it was given.
+
+The exporter's buffers must hold the importer's frames: v4l2-test-buffers.cpp, setupDmaBuf().
+"""
 _HEADING = re.compile(r"\S.*\(([^()]+)\):")
 _NODES = 'for n in /sys/class/video4linux/*; do read -r t < $n/name; echo "${n##*/} $t"; done'
 
@@ -91,8 +94,8 @@ def check(external, programs, bundle, nodes, device) -> None:
         source = exporter_for(node, device, nodes, programs)
         if source:
             words.append(f"--expbuf-device={source}")
-            # Its buffers must hold the importer's frames: v4l2-test-buffers.cpp, setupDmaBuf().
-            programs.run(bundle, "v4l2-ctl", ["--device", source, *LARGE], timeout_s=30)
+            for path, form in ((node.path, SMALL), (source, LARGE)):
+                programs.run(bundle, "v4l2-ctl", ["--device", path, form], timeout_s=30)
 
         def parse(out: str, err: str, status: int) -> Output:
             return v4l2compliance.parse(out)
