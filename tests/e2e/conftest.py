@@ -110,17 +110,29 @@ class Farm:
 
 @pytest.fixture
 def own_farm(tmp_path: Path) -> Iterator[Farm]:
+    with farm_in(tmp_path) as farm:
+        yield farm
+
+
+@pytest.fixture(scope="module")
+def module_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    with farm_in(tmp_path_factory.mktemp("farm")) as farm:
+        yield farm
+
+
+@contextlib.contextmanager
+def farm_in(folder: Path) -> Iterator[Farm]:
     variables = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("LG_", "FARM_", "PYTEST_"))
     }
     variables |= {
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "XDG_DATA_HOME": str(folder / "data"),
         "NO_PROXY": "127.0.0.1,localhost",
     }
-    farm = Farm(tmp_path, variables)
+    farm = Farm(folder, variables)
     yield farm
     down = farm.call("lab", "down")
     left = farm.await_end_of_all() if down.returncode == 0 else farm.processes()
