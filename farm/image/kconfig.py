@@ -14,6 +14,8 @@ _SET = re.compile(
 )
 _UNSET = re.compile(r"# (CONFIG_[A-Za-z0-9_]+) is not set")
 _LARGEST = 1 << 20
+_NAMED = 10
+"""Options that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,19 @@ class Fragments:
             ConfigError: one did not; the message starts with the wish's file and line.
         """
         found = {match[1]: match[2] for match in _SET.finditer(config)}
-        for name, option in self.options.items():
-            seen = found.get(name, "")
-            if seen == option.value:
-                continue
+        lost = [
+            (name, option)
+            for name, option in self.options.items()
+            if found.get(name, "") != option.value
+        ]
+        if lost:
+            name, option = lost[0]
+            seen = found.get(name)
             became = f"it comes out as {seen}" if seen else "it comes out not set"
+            rest = ", ".join(f"{other}={wish}" for other, wish in lost[1:_NAMED])
+            more = f"; nor has it {rest}" if rest else ""
             raise ConfigError(
-                f"{option.path}:{option.line}: {kernel} has no {name}={option}: {became}",
+                f"{option.path}:{option.line}: {kernel} has no {name}={option}: {became}{more}",
                 next_step="add what the option depends on (its 'depends on' in the kernel's "
                 "Kconfig files), or drop the line if this version has no such option",
             )
