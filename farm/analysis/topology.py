@@ -116,21 +116,23 @@ def _sysfs_name(
     devices: Mapping[str, Mapping[str, Any]],
     placed: Iterable[str],
 ) -> str:
-    """Return the name in sysfs of a declared device, or nothing: by its driver, then by its kind.
+    """Return the name in sysfs of a declared device, or nothing: by its driver, whatever its name.
 
-    A driver of a virtio device is not the one of the PCI function that it sits on.
+    Kernels call one driver by several names, which the address lists; a driver of a virtio device
+    is not the one of the PCI function that it sits on.
     """
     driver = _alike(_text(declared.get("driver")))
-    address = _text(declared.get("address")).partition(":")[2]
+    names = _text(declared.get("address")).partition(":")[2].split(",")
+    wanted = {driver, *map(_alike, filter(None, names))}
     nodes = [_mapping(node) for node in _list(told.get(_text(declared.get("kind"))))]
-    named = [node for node in nodes if address and _text(node.get("name")).startswith(address)]
+    named = [node for node in nodes if names[0] and _text(node.get("name")).startswith(names[0])]
     for node in (*named, *nodes):
         at = _text(node.get("pci") or node.get("device"))
         drivers = {_alike(_text(one.get("driver"))) for one in (node, devices.get(at, {}))}
         on_virtio = driver.startswith("virtio") and "virtio-pci" in drivers
-        if driver in drivers or _alike(at) == driver or on_virtio:
+        if wanted & drivers or _alike(at) == driver or on_virtio:
             return at
-    same = (at for at, one in devices.items() if _alike(_text(one.get("driver"))) == driver)
+    same = (at for at, one in devices.items() if _alike(_text(one.get("driver"))) in wanted)
     return next((at for at in same if at not in placed), "")
 
 

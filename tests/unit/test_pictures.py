@@ -203,6 +203,14 @@ def test_topology_tells_which_iommu_serves_which_device(job: JobRecord) -> None:
     assert "in" in told and "out" in told
 
 
+def test_a_driver_is_known_by_each_of_its_names(job: JobRecord) -> None:
+    renamed = {"0000:00:02.0": {"driver": "cirrus-qemu", "iommu": "smmu"}}
+    declared = [{**DECLARED[0], "address": "drm:cirrus,cirrus-qemu"}]
+    found = frames_of(told_topology(job, declared=declared, devices=renamed))
+    (chip,) = (chip for frame in found for chip in frame.chips if chip.tested)
+    assert (chip.name, chip.at) == ("cirrus", "0000:00:02.0")
+
+
 def test_identity_groups_translate_nothing(job: JobRecord) -> None:
     groups = [{"id": "1", "type": "identity", "devices": ["0000:00:02.0"]}]
     found = frames_of(told_topology(job, declared=DECLARED, iommu_groups=groups))

@@ -13,9 +13,10 @@ from farm.report.text import one_line
 
 def picture(rates: Sequence[FrameRate], *, name: str) -> Drawing:
     """Return plots over the number of buffers in each queue, a line for each size of picture."""
-    rate = Band("frames per second", lambda value: f"{value:g}", [one.rate for one in rates])
+    steps = (1.0, 2.0, 5.0)
+    rate = Band("frames per second", lambda v: f"{v:g}", [one.rate for one in rates], steps)
     cost = Band(
-        "CPU time of a frame", lambda value: quantity(value, "ns"), [one.cost for one in rates]
+        "CPU time of a frame", lambda v: quantity(v, "ns"), [one.cost for one in rates], steps
     )
     across = Across("buffers in each queue", lambda value: f"{value:g}", base=2)
     return draw_panels(name, summary(rates), [rate, cost], across, lambda key: f"{key:g}p")

@@ -24,12 +24,15 @@ Told = Callable[[float], str]
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """What is plotted: its name and how its values are written, and why a board may lack it."""
+    """What is plotted, on a logarithmic axis: its name, and how its values are written.
+
+    ``steps`` are the labels of a decade; ``absent`` says why a board may have no values.
+    """
 
     label: str
     told: Told
     panels: Sequence[Panel]
-    log: bool = True
+    steps: Sequence[float] = (1.0,)
     absent: str = ""
 
 
@@ -97,10 +100,9 @@ def _panel(axes: Any, panel: Panel, keys: Sequence[float], band: Band, across: A
     axes.xaxis.set_major_locator(LogLocator(base=across.base, numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: across.told(value)))
-    if band.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(numticks=12))
-        axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=band.steps, numticks=12))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: band.told(value)))
     for one in panel.lines:
         number = keys.index(one.key)
@@ -112,6 +114,7 @@ def _panel(axes: Any, panel: Panel, keys: Sequence[float], band: Band, across: A
             marker=MARKERS[number % len(MARKERS)],
             markersize=4,
             linewidth=1.6,
+            clip_on=False,
         )
         spread = [point for point in one.points if point.high > point.low]
         if spread:
@@ -133,9 +136,8 @@ def _note(axes: Any, x: float, y: float, text: str, **how: str) -> None:
 def _same_scale(row: Sequence[Any], band: Band) -> None:
     """Give panels side by side one scale, so that heights can be compared."""
     limits = [axes.get_ylim() for axes in row]
-    low = min((low for low, _ in limits), default=0.0) if band.log else 0.0
     for axes in row:
-        axes.set_ylim(low, max(high for _, high in limits))
+        axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
     for axes in row[:1]:
         axes.set_ylabel(band.label)
 

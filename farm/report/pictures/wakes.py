@@ -47,7 +47,9 @@ def picture(wakes: Sequence[Wake], *, name: str) -> Drawing:
         axes.tick_params(axis="y", colors=colour("ink"), labelsize=8.5, length=0)
         low, high = min(one.p50 for one in shown), max(one.most for one in shown)
         axes.set_xlim(low / 1.6, high * (high / low) ** 0.3 * 2.5)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_locator(
+            LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0))
+        )
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: quantity(x, "ns")))
         axes.set_xlabel("from the signal to the waiter's return: ● median, ▬ to p99, | worst")
