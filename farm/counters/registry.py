@@ -8,6 +8,7 @@ being there; another package adds one with an entry point of group ``farm`` whos
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import re
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from farm import counters
 from farm.errors import ConfigError
 from farm.model import Metric
+from farm.yamlfile import nearest
 
 SPEC = re.compile(
     r"tp:[a-z0-9_]+:[a-z0-9_]+(?:\?[!-~]{1,60})?|kprobe:[A-Za-z0-9_.]+|(?:sw|hw|cache):\d+"
@@ -26,6 +28,9 @@ SPEC = re.compile(
     r"|bufinfo:(?:objects|bytes)|balance:[a-z0-9_]+-[a-z0-9_]+"
 )
 """What a counter may ask of the payload: each form is one of its sources (``counter_*.c``)."""
+
+VARIABLE = "FARM_COUNTERS"
+"""Names of the only counters to open, with commas between; for measuring what the others cost."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NOT_COUNTERS = frozenset({"registry"})
@@ -76,6 +81,23 @@ def registry() -> dict[str, Counter]:
     ]
     added = [entry for entry in entry_points(group="farm") if entry.name.startswith("counters.")]
     return collect(names, added)
+
+
+def chosen() -> tuple[Counter, ...]:
+    """Return the counters that are to be opened: all, or those that ``FARM_COUNTERS`` names.
+
+    Raises:
+        ConfigError: see :func:`registry`; or a name in the variable is no counter's.
+    """
+    found = registry()
+    asked = os.environ.get(VARIABLE)
+    if asked is None:
+        return tuple(found.values())
+    names = [name for name in asked.split(",") if name]
+    for name in names:
+        if name not in found:
+            raise ConfigError(f"{VARIABLE}:0: unknown counter '{name}'{nearest(name, set(found))}")
+    return tuple(counter for name, counter in found.items() if name in names)
 
 
 def collect(modules: Iterable[str], added: Iterable[EntryPoint] = ()) -> dict[str, Counter]:

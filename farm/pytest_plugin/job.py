@@ -22,7 +22,7 @@ from farm.board.judging import EXCERPT_LINES, Session
 from farm.board.lifetime import BoardGone, BoardLifetime
 from farm.board.loading import DriverNotLoaded, check_drivers
 from farm.board.target import LabgridRig
-from farm.counters.registry import registry
+from farm.counters.registry import chosen
 from farm.errors import FarmError, ImageError, InfraError, LabError
 from farm.events import ImageInfo, Key, Package
 from farm.model import Device, TestKey
@@ -208,7 +208,7 @@ class Job:
 
     def _open_lifetime(self) -> BoardLifetime | ExactLifetime:
         rig, board_type = self._open_rig(), self.settings.board_type
-        program, counters = payload.build(), tuple(registry().values())
+        program, counters = payload.build(), chosen()
         if isinstance(rig, ExactRig):
             return ExactLifetime(
                 rig, board_type, program, counters,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from farm import paths
-from farm.counters.registry import SPEC, Counter, collect, registry
+from farm.counters import casetimes
+from farm.counters.registry import SPEC, Counter, chosen, collect, registry
 from farm.errors import ConfigError
 from farm.model import Better
 
@@ -96,3 +97,40 @@ def test_a_name_may_come_once(vendor: Path) -> None:
     (vendor / "vendor_two.py").write_text(GOOD)
     with pytest.raises(ConfigError, match="exists already"):
         collect(["vendor_one", "vendor_two"])
+
+
+def test_a_variable_chooses_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen() == tuple(registry().values())
+    monkeypatch.setenv("FARM_COUNTERS", "wall,iommu_map")
+    assert {one.name for one in chosen()} == {"wall", "iommu_map"}
+    monkeypatch.setenv("FARM_COUNTERS", "")
+    assert chosen() == ()
+    monkeypatch.setenv("FARM_COUNTERS", "iommu_maps")
+    with pytest.raises(ConfigError, match=r"unknown counter 'iommu_maps'.*iommu_map"):
+        chosen()
+
+
+def test_what_is_made_of_other_counters_comes_after_them() -> None:
+    names = list(registry())
+    for number, counter in enumerate(registry().values()):
+        for spec in counter.specs:
+            if spec.startswith("balance:"):
+                made, _, gone = spec.removeprefix("balance:").partition("-")
+                assert max(names.index(made), names.index(gone)) < number
+                assert counter.leak and counter.whole_case
+
+
+def table_row(counter: Counter) -> str:
+    """Return the row of ``docs/counters.md`` that a counter has."""
+    ways = "<br>".join(f"`{spec}`" for spec in counter.specs) or counter.metric.source
+    when = "case" if counter.whole_case or not counter.specs else "case, window"
+    unit, better = counter.metric.unit, str(counter.metric.better)
+    cells = (f"`{counter.name}`", unit, better, ways, when, counter.needs or "nothing")
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_documented_table_is_the_registry() -> None:
+    text = (paths.project_root() / "docs" / "counters.md").read_text()
+    rows = [line for line in text.splitlines() if re.match(r"\| `\w+` \|", line)]
+    own = {counter.name for counter in casetimes.COUNTERS}
+    assert rows == [table_row(one) for one in registry().values() if one.name not in own]
