@@ -17,7 +17,7 @@ QUIET = ("--no-progress", "--color", "never")
 FRAMES = 5
 """Frames of each streaming test: there are a dozen of these per node, at 25 frames a second."""
 LIMIT_S = 180.0
-SMALL, LARGE = "--set-fmt-video=width=640,height=360", "--set-fmt-video=width=1280,height=720"
+SMALL, LARGE = "--set-fmt-video=width=640,height=360", "--set-fmt-video=width=1920,height=1080"
 """Formats of an importer and of an exporter that is no output; a node keeps what it was given.
 
 The exporter's buffers must hold the importer's frames: v4l2-test-buffers.cpp, setupDmaBuf().
