@@ -39,7 +39,7 @@ from farm.store.records import (
     StateRecord,
     TestRecord,
 )
-from farm.store.series import series_key
+from farm.store.series import SeriesKeys
 
 MAX_TEXT = 4096
 """Characters that are kept of one text: a reason, a line, a fact."""
@@ -329,18 +329,17 @@ def _samples(
 ) -> Iterable[SampleRecord]:
     """Yield the samples; one that repeats another's key becomes its next replicate."""
     taken: set[tuple[str, int]] = set()
+    keys = SeriesKeys(
+        board_type=job.board_type,
+        hardware=job.hardware,
+        case=case,
+        case_hash=case_hash,
+        case_params=case_params,
+    )
     for end, sample in ((one, sample) for one in finishes for sample in one.samples):
         params = _texts(sample.params)
         metric = _text(sample.metric)
-        key = series_key(
-            board_type=job.board_type,
-            hardware=job.hardware,
-            case=case,
-            case_hash=case_hash,
-            case_params=case_params,
-            sample_params=params,
-            metric=metric,
-        )
+        key = keys.key(params, metric)
         replicate = end.replicate + sample.replicate
         while (key, replicate) in taken:
             replicate += 1

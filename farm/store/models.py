@@ -200,7 +200,7 @@ class Test(Base):
 
 
 class Series(Base):
-    """Samples that may be compared; ``key`` is :func:`farm.store.series.series_key`."""
+    """Samples that may be compared; ``key`` is one of :class:`farm.store.series.SeriesKeys`."""
 
     __tablename__ = "series"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ from farm.store import models as t
 from farm.store.engine import HEAD
 from farm.store.fold import MAX_TEXT, RUNNING, fold_journal
 from farm.store.records import JobRecord
-from farm.store.series import series_key
+from farm.store.series import SeriesKeys
 
 BOARD = ("virt-smmuv3-1", "virt-smmuv3")
 
@@ -322,22 +323,41 @@ def test_a_series_is_one_metric_under_comparable_conditions() -> None:
         "case": "import_twice",
         "case_hash": "ab",
         "case_params": {"importer": "cirrus", "size": "4096"},
-        "sample_params": {"phase": "first"},
-        "metric": "wall",
     }
+
+    def key(phase: str = "first", metric: str = "wall", **other: object) -> str:
+        params = {"phase": phase, "part": "1"}
+        return SeriesKeys(**base | other).key(params, metric)  # type: ignore[arg-type]
+
     swapped = dict(reversed(base["case_params"].items()))  # type: ignore[attr-defined]
-    assert series_key(**base) == series_key(**base | {"case_params": swapped})  # type: ignore[arg-type]
-    others = [
-        {"board_type": "virt-noiommu"},
-        {"hardware": {}},
-        {"case": "import_many"},
-        {"case_hash": "cd"},
-        {"case_params": {"importer": "cirrus"}},
-        {"sample_params": {"phase": "again"}},
-        {"metric": "iommu_map"},
-    ]
-    keys = {series_key(**base | other) for other in others}  # type: ignore[arg-type]
-    assert len(keys | {series_key(**base)}) == len(others) + 1  # type: ignore[arg-type]
+    assert key() == key(case_params=swapped)
+    keys = {
+        key(),
+        key("again"),
+        key(metric="iommu_map"),
+        key(board_type="virt-noiommu"),
+        key(hardware={}),
+        key(case="import_many"),
+        key(case_hash="cd"),
+        key(case_params={"importer": "cirrus"}),
+    }
+    assert len(keys) == 8
+    same = SeriesKeys(**base)  # type: ignore[arg-type]
+    assert same.key({"b": "2", "a": "1"}, "wall") == same.key({"a": "1", "b": "2"}, "wall")
+
+
+def test_a_series_keeps_its_key() -> None:
+    """What is in stores is found again only if the same samples have the same key for ever."""
+    keys = SeriesKeys(
+        board_type="b",
+        hardware={"z": "1", "a": '"'},
+        case="c",
+        case_hash="h",
+        case_params={"y": "]"},
+    )
+    text = '["b",{"a":"\\"","z":"1"},"c","h",{"y":"]"},{"p":"\\u00fc","q":"1"},"wall"]'
+    expected = hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert keys.key({"q": "1", "p": "\u00fc"}, "wall") == expected
 
 
 def test_history_holds_earlier_runs_oldest_first(store: Store, tmp_path: Path) -> None:
