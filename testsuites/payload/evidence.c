@@ -20,7 +20,8 @@ static int open_fifo(const char *key, int flags)
 CASE(evidence_hold, "Makes and holds what a byte in a fifo asks for, and answers with that byte",
      .timeout_ms = 120000, .params = "asked= answers=")
 {
-	int asked = open_fifo("asked", O_RDONLY), answers = open_fifo("answers", O_WRONLY);
+	/* Writable as well, so that it does not end with the first who asks. */
+	int asked = open_fifo("asked", O_RDWR), answers = open_fifo("answers", O_RDWR);
 	int buffer = -1, vgem = -1;
 	uint32_t handle = 0;
 	char what;

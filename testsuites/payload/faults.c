@@ -85,7 +85,7 @@ static const struct {
 };
 
 CASE(stream_break, "Writes into the stream of the harness: half, plan, seq, rubbish, or MiB of noise",
-     .timeout_ms = 120000, .params = "what=half mib=100")
+     .timeout_ms = 600000, .params = "what=half mib=100")
 {
 	int harness = (int)syscall(SYS_pidfd_open, getppid(), 0);
 	int stream = (int)syscall(SYS_pidfd_getfd, harness, STDOUT_FILENO, 0);
