@@ -113,7 +113,7 @@ def wakes(run: RunRecord) -> tuple[Wake, ...]:
             samples = _samples(tests[-1])
             told = [samples.get(("wake_latency", phase)) for phase in ("p50", "p99", "max")]
             p50, p99, most = (median(values) if values else 0.0 for values in told)
-            if p50 > 0:
+            if p50 > 0 and p99 > 0:  # without a tail where there were too few rounds for one
                 found.append(Wake(job, exporter, p50, max(p50, p99), max(p50, p99, most)))
     return tuple(found)
 

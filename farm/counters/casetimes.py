@@ -17,12 +17,17 @@ _TIMES = (
     ("queue_time_max", "VIDIOC_QBUF of a frame's buffer, the longest"),
     ("frame_cpu_time", "processor time per frame, of all processors: 10 ms ticks of /proc/stat"),
     ("sync_start", "DMA_BUF_IOCTL_SYNC with START while a fence is pending"),
-    ("sync_start_idle", "DMA_BUF_IOCTL_SYNC with START and nothing attached"),
+    ("sync_idle", "DMA_BUF_IOCTL_SYNC with START and with END, no fence pending"),
+    ("clock_step", "the clock's smallest step, or what reading it costs"),
     ("wake_latency", "from the fence's signal to the return of DMA_BUF_IOCTL_SYNC"),
     ("poll_wake", "from a device's start to the return of poll on the buffer"),
 )
 
 _SIZES = (
+    ("operations", "op/s", Better.HIGHER, "what a stress case did in its time"),
+    ("frames_torn", "{permille}", Better.NEITHER, "frames read while they were written"),
+    ("frames_lost", "{permille}", Better.NEITHER, "frames that nobody read"),
+    ("slab_growth", "B/op", Better.LOWER, "SUnreclaim of /proc/meminfo"),
     ("runs_per_mib", "count", Better.NEITHER, "physically contiguous runs, as constructed"),
     ("fence_expiry", "ns", Better.NEITHER, "VGEM_FENCE_TIMEOUT, drivers/gpu/drm/vgem/vgem_fence.c"),
     ("frame_rate", "Hz", Better.HIGHER, "frames a second through an encoder and a decoder"),

@@ -35,7 +35,7 @@ TESTED = frozenset(
         *("SHR-1", "SHR-2", "SHR-3", "SHR-4", "SHR-5", "SHR-6", "SHR-7", "SHR-8"),
         *("MAP-1", "MAP-2", "MAP-3", "MAP-4", "MAP-5", "MAP-6", "MAP-7", "MAP-8", "MAP-9"),
         *("CPU-1", "CPU-2", "CPU-3", "CPU-7"),
-        *("SYN-1", "SYN-2", "SYN-3", "SYN-6"),
+        *("SYN-1", "SYN-2", "SYN-3", "SYN-6", "SYN-7", "SYN-9", "SYN-10"),
         *("CON-1", "CON-3", "CON-4", "CON-7"),
         *("COD-1", "COD-2", "COD-3", "COD-4", "COD-5"),
     }

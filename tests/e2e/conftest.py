@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,24 @@ class Farm:
         assert done.stdout, done.stderr
         body: dict[str, Any] = json.loads(done.stdout)
         return body
+
+    def own_project(self) -> Path:
+        """Have the farm work on a copy of the board configs and suites; return its folder."""
+        project = self.folder / "project"
+        for name in ("board-configs", "testsuites"):
+            shutil.copytree(ROOT / name, project / name)
+        self.variables["FARM_ROOT"] = str(project)
+        return project
+
+    def own_suite(self, name: str, text: str) -> None:
+        """Have such a project with a suite of its own, of the payload's own cases."""
+        suite = self.own_project() / "testsuites" / name
+        shutil.copytree(
+            suite.parent / "sync", suite, ignore=shutil.ignore_patterns("*.[ch]", "*.py")
+        )
+        file = suite / "suite.toml"
+        file.write_text(file.read_text().replace('name = "sync"', f'name = "{name}"'))
+        (suite / f"test_{name}.py").write_text(text)
 
     def leases(self) -> list[Path]:
         return list((self.folder / "state" / "farm" / "leases").glob("*"))

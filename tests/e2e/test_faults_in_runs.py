@@ -16,7 +16,6 @@ from farm.model import Verdict
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
 SUITE = """\
 import pytest
 
@@ -36,15 +35,6 @@ def test_after(board):
 """
 
 
-def own_project(own_farm: Any) -> Path:
-    """Have the farm work on a copy of the board configs and suites; return its folder."""
-    project: Path = own_farm.folder / "project"
-    for name in ("board-configs", "testsuites"):
-        shutil.copytree(ROOT / name, project / name)
-    own_farm.variables["FARM_ROOT"] = str(project)
-    return project
-
-
 def put(url: str, fault: Fault) -> None:
     request = urllib.request.Request(url, data=fault.value.encode(), method="PUT")
     urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
@@ -55,7 +45,7 @@ def finished(told: list[events.Event]) -> list[events.CaseFinished]:
 
 
 def test_a_panic_on_one_board_leaves_the_others_job_alone(own_farm: Any) -> None:
-    suite = own_project(own_farm) / "testsuites" / "panicking"
+    suite = own_farm.own_project() / "testsuites" / "panicking"
     shutil.copytree(suite.parent / "mapcache", suite, ignore=shutil.ignore_patterns("*.c", "*.py"))
     (suite / "test_panicking.py").write_text(SUITE)
     done = own_farm.json("run", "panicking")
@@ -91,7 +81,7 @@ def test_garbage_on_the_serial_line_is_nobodys_failure(own_farm: Any) -> None:
 
 
 def test_a_stalled_link_is_the_labs_fault_and_the_test_runs_again(own_farm: Any) -> None:
-    config = own_project(own_farm) / "board-configs" / "virt-smmuv3.yaml"
+    config = own_farm.own_project() / "board-configs" / "virt-smmuv3.yaml"
     config.write_text(re.sub(r"case_s: \d+", "case_s: 5", config.read_text()))
     lab = own_farm.json("lab", "up", "--boards", "virt-smmuv3=1")["lab"]
     url = lab["boards"][0]["fault_url"]

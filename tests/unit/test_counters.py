@@ -16,7 +16,8 @@ from farm.counters.registry import SPEC, Counter, chosen, collect, registry
 from farm.errors import ConfigError
 from farm.model import Better
 
-UNITS = {"count", "ns", "B", "Hz", "Cel", "dB"}
+UNITS = {"count", "ns", "B", "Hz", "Cel", "dB", "op/s", "B/op", "{permille}"}
+SAMPLE = r'\bsample\("(\w+)", [^"]*"([\w/{}]+)"'
 
 
 @pytest.mark.parametrize("counter", registry().values(), ids=lambda counter: counter.name)
@@ -40,12 +41,14 @@ def test_what_cases_sample_themselves_is_declared_and_nothing_else_comes_unasked
     sampled = {"wall": "ns"}
     fdinfo = (paths.testsuites() / "payload" / "drm_fdinfo.c").read_text()
     sampled.update(re.findall(r'"drm-\w+-", "(\w+)", "(\w+)"', fdinfo))
+    sampled.update(re.findall(SAMPLE, (paths.testsuites() / "payload" / "stress.c").read_text()))
     for file in paths.testsuites().glob("*/*.c"):
         if (file.parent / "suite.toml").is_file():
             text = file.read_text()
             units = re.findall(r'\bsample\(name, [^"]*"(\w+)"', text)  # of a case's own report()
             sampled.update(dict.fromkeys(re.findall(r'\breport\("(\w+)"', text), *set(units)))
-            sampled.update(re.findall(r'\bsample\("(\w+)", [^"]*"(\w+)"', text))
+            sampled.update(dict.fromkeys(re.findall(r'\bsample_tail\("(\w+)"', text), "ns"))
+            sampled.update(re.findall(SAMPLE, text))
     assert unasked == sampled
 
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "farm.h"
 #include "buffer.h"
+#include "timing.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -29,12 +30,8 @@ CASE(reimport, "Each import after a close starts anew",
 	window_end("rounds");
 	info("rounds", "%llu", (unsigned long long)rounds);
 
-	sort_u64(imports, rounds);
-	sort_u64(closes, rounds);
-	sample("import_time", (double)percentile(imports, rounds, 500), "ns", "p50");
-	sample("import_time", (double)imports[rounds - 1], "ns", "max");
-	sample("close_time", (double)percentile(closes, rounds, 500), "ns", "p50");
-	sample("close_time", (double)closes[rounds - 1], "ns", "max");
+	sample_tail("import_time", imports, rounds);
+	sample_tail("close_time", closes, rounds);
 
 	free(imports);
 	free(closes);

@@ -102,7 +102,7 @@ static void work(struct worker *worker)
 	worker->crew->fn(worker);
 }
 
-static void tell(struct crew *crew, unsigned int count, uint64_t spent_ns)
+static uint64_t tell(struct crew *crew, unsigned int count, uint64_t spent_ns)
 {
 	uint64_t digest = FNV_BASIS, operations = 0, rounds = 0, limit = crew->worker[0].limit;
 
@@ -122,6 +122,7 @@ static void tell(struct crew *crew, unsigned int count, uint64_t spent_ns)
 	       "stress");
 	close(crew->start[0]);
 	shared_memory_free(crew, sizeof(*crew));
+	return operations;
 }
 
 static void *thread_main(void *worker)
@@ -130,7 +131,7 @@ static void *thread_main(void *worker)
 	return NULL;
 }
 
-void stress_threads(unsigned int count, void (*fn)(struct worker *), void *arg)
+uint64_t stress_threads(unsigned int count, void (*fn)(struct worker *), void *arg)
 {
 	struct crew *crew = crew_new(count, fn, arg);
 	pthread_t threads[WORKERS_MAX];
@@ -142,7 +143,7 @@ void stress_threads(unsigned int count, void (*fn)(struct worker *), void *arg)
 	began = begin(crew, count);
 	for (unsigned int i = 0; i < count; i++)
 		pthread_join(threads[i], NULL);
-	tell(crew, count, now_ns() - began);
+	return tell(crew, count, now_ns() - began);
 }
 
 static void process_main(void *arg)
@@ -153,7 +154,7 @@ static void process_main(void *arg)
 	work(worker);
 }
 
-void stress_processes(unsigned int count, void (*fn)(struct worker *), void *arg)
+uint64_t stress_processes(unsigned int count, void (*fn)(struct worker *), void *arg)
 {
 	struct crew *crew = crew_new(count, fn, arg);
 	pid_t pids[WORKERS_MAX];
@@ -164,5 +165,5 @@ void stress_processes(unsigned int count, void (*fn)(struct worker *), void *arg
 	began = begin(crew, count);
 	for (unsigned int i = 0; i < count; i++)
 		join(pids[i]);
-	tell(crew, count, now_ns() - began);
+	return tell(crew, count, now_ns() - began);
 }

@@ -26,7 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STRESS_HEAD 32		/* rounds that each worker does, however long they take */
+#define STRESS_HEAD 8		/* rounds that each worker does, however long they take */
 
 struct worker {
 	unsigned int number;	/* 0, 1 … */
@@ -44,16 +44,16 @@ bool next_round(struct worker *worker);
 uint32_t decide(struct worker *worker, uint32_t choices);
 
 /*
- * Runs fn in `count` threads or processes that begin together, and waits for all of them. The case
- * declares seed=1 ms=500 rounds=0.
+ * Runs fn in `count` threads or processes that begin together, waits for all of them and returns the
+ * operations that they counted. The case declares seed=1 ms=500 rounds=0.
  *
  * Tells, beside the rate of operations (sample "operations" in op/s, phase "stress"):
  * info seed, rounds (of all workers), operations, decided (rounds of each worker that the digest is
  * over: all where `rounds` is given, else the first STRESS_HEAD), decisions (the digest: equal for
  * equal decisions).
  */
-void stress_threads(unsigned int count, void (*fn)(struct worker *worker), void *arg);
-void stress_processes(unsigned int count, void (*fn)(struct worker *worker), void *arg);
+uint64_t stress_threads(unsigned int count, void (*fn)(struct worker *worker), void *arg);
+uint64_t stress_processes(unsigned int count, void (*fn)(struct worker *worker), void *arg);
 
 #ifndef FARM_HELPERS
 #define stress_threads(...) FARM_AT(stress_threads(__VA_ARGS__))

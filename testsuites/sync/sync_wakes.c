@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "farm.h"
 #include "buffer.h"
+#include "timing.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -92,17 +93,18 @@ static uint64_t one_round(struct meeting *meeting, pid_t pid, int vgem, uint32_t
 	return woke - signalled;
 }
 
-static void report(const char *name, uint64_t *values, size_t count)
+/* With nothing attached START does not wait: this is what it costs by itself, with its END. */
+static void sync_idle(void *arg)
 {
-	sort_u64(values, count);
-	sample(name, (double)percentile(values, count, 500), "ns", "p50");
-	sample(name, (double)percentile(values, count, 990), "ns", "p99");
-	sample(name, (double)values[count - 1], "ns", "max");
+	int buffer = *(int *)arg;
+
+	dmabuf_sync(buffer, DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ);
+	dmabuf_sync(buffer, DMA_BUF_SYNC_END | DMA_BUF_SYNC_READ);
 }
 
 CASE(sync_wakes, "SYNC START sleeps until the writer's fence is signalled, and then wakes",
-     .timeout_ms = 20000,
-     .params = "exporter=udmabuf fencer=drm:vgem rounds=100 warmup=10 size=65536")
+     .timeout_ms = 60000,
+     .params = "exporter=udmabuf fencer=drm:vgem rounds=1000 warmup=20 size=65536")
 {
 	uint64_t rounds = param_u64("rounds"), warmup = param_u64("warmup"), total = rounds + warmup;
 	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
@@ -110,21 +112,15 @@ CASE(sync_wakes, "SYNC START sleeps until the writer's fence is signalled, and t
 	uint32_t handle = prime_import(vgem, buffer.fd), fence;
 	struct meeting *meeting = shared_memory(sizeof(*meeting));
 	uint64_t *latency = calloc(total, sizeof(*latency));
-	uint64_t *idle = calloc(total, sizeof(*idle));
+	uint64_t *idle = calloc(rounds, sizeof(*idle));
 	pid_t pid;
 
 	if (!rounds || !latency || !idle)
 		broken("no memory for %llu rounds", (unsigned long long)total);
 
-	/* With nothing attached START does not wait: what it costs by itself. */
-	for (uint64_t i = 0; i < total; i++) {
-		uint64_t begin = now_ns();
-
-		dmabuf_sync(buffer.fd, DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ);
-		idle[i] = now_ns() - begin;
-		dmabuf_sync(buffer.fd, DMA_BUF_SYNC_END | DMA_BUF_SYNC_READ);
-	}
-	report("sync_start_idle", idle + warmup, rounds);
+	time_calls(sync_idle, &buffer.fd, idle, rounds);
+	sample_tail("sync_idle", idle, rounds);
+	sample("clock_step", (double)clock_step_ns(), "ns", "idle");
 
 	/* A reader's fence does not hold back a reader; that it can be signalled shows it lasted. */
 	fence = vgem_fence_attach(vgem, handle, 0);
@@ -140,7 +136,7 @@ CASE(sync_wakes, "SYNC START sleeps until the writer's fence is signalled, and t
 	for (uint64_t i = 0; i < total; i++)
 		latency[i] = one_round(meeting, pid, vgem, handle, i + 1);
 	join(pid);
-	report("wake_latency", latency + warmup, rounds);
+	sample_tail("wake_latency", latency + warmup, rounds);
 	info("rounds", "%llu", (unsigned long long)rounds);
 
 	for (int i = 0; i < 2; i++) {

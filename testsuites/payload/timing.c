@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include "harness.h"
+#include "buffer.h"
+#include "timing.h"
+
+#define STEPS 32
+#define WARM_UP 16
+#define RESOLVED 100		/* steps of the clock in what is measured */
+#define CALLS_MAX (1u << 20)
+#define TAIL_VALUES 1000
+
+uint64_t clock_step_ns(void)
+{
+	uint64_t step = UINT64_MAX;
+
+	for (int i = 0; i < STEPS; i++) {
+		uint64_t begin = now_ns(), now;
+
+		while ((now = now_ns()) == begin)
+			;
+		if (now - begin < step)
+			step = now - begin;
+	}
+	return step;
+}
+
+static uint64_t lap(void (*fn)(void *), void *arg, uint64_t calls)
+{
+	uint64_t begin = now_ns();
+
+	for (uint64_t i = 0; i < calls; i++)
+		fn(arg);
+	return now_ns() - begin;
+}
+
+uint64_t time_calls(void (*fn)(void *), void *arg, uint64_t *ns, size_t laps)
+{
+	uint64_t enough = RESOLVED * clock_step_ns(), calls = 1;
+
+	lap(fn, arg, WARM_UP);
+	while (calls < CALLS_MAX && lap(fn, arg, calls) < enough)
+		calls *= 2;
+	for (size_t i = 0; i < laps; i++)
+		ns[i] = lap(fn, arg, calls) / calls;
+	return calls;
+}
+
+void sample_tail(const char *name, uint64_t *ns, size_t count)
+{
+	sort_u64(ns, count);
+	sample(name, (double)percentile(ns, count, 500), "ns", "p50");
+	if (count >= TAIL_VALUES)
+		sample(name, (double)percentile(ns, count, 990), "ns", "p99");
+	sample(name, (double)ns[count - 1], "ns", "max");
+}

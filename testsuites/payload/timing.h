@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Times that mean something: warm, long enough for the clock, and with their tail. */
+#ifndef FARM_TIMING_H
+#define FARM_TIMING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What the clock can tell apart in ns: its smallest step, or what reading it costs if that is more. */
+uint64_t clock_step_ns(void);
+
+/*
+ * Fills in ns a call of fn(arg), `laps` times: after a warm-up, and in each lap as many calls as it
+ * takes to be a hundred steps of the clock (so that a lap is resolved to 1 %). Returns how many.
+ */
+uint64_t time_calls(void (*fn)(void *arg), void *arg, uint64_t *ns, size_t laps);
+
+/*
+ * Sorts the values and samples them in phases p50, p99 and max. Below 1000 values p99 would be one of
+ * the few longest, by chance: then it is left out.
+ */
+void sample_tail(const char *name, uint64_t *ns, size_t count);
+
+#endif

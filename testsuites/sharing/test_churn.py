@@ -1,0 +1,36 @@
+"""Sharing under stress: buffers come and go on all devices at once, by decisions of a seed."""
+
+import pytest
+
+from farm.pytest_plugin.api import control
+
+MEMORY = ("udmabuf", "system_heap", "cma_heap", "vgem", "vkms")
+"""Drivers whose dma-bufs a program can map, however small."""
+
+
+def addresses(devices) -> str:
+    """Return the devices' addresses as the case takes them."""
+    return "+".join(device.address for device in devices)
+
+
+@pytest.mark.requirement("SHR-8")
+@pytest.mark.case("share_churn")
+def test_sharing_churn_leaks_nothing(board, stress):
+    """Threads export, import, read and close at random; objects, files, slab and CMA are back."""
+    if "debugfs" not in board.type.features | board.profile.features:
+        pytest.skip(f"{board.type.name} declares no debugfs, so what is left cannot be seen")
+    exporters = [one for one in board.devices if one.exports and one.driver in MEMORY]
+    importers = [one for one in board.devices if one.imports and one.kind in ("drm", "refdev")]
+    if not exporters or not importers:
+        pytest.skip(f"{board.type.name} declares nothing to share without a queue")
+    devices = {"exporters": addresses(exporters), "importers": addresses(importers)}
+    result = board.run("share_churn", **devices, **stress.arguments)
+    control(int(result.info["imports"]), "no import succeeded")
+    attached = result.counter("dma_buf_attach", phase="churn")
+    control(attached, "nothing was attached, so nothing can be left")
+    brief = {**devices, **stress.arguments, "ms": 1, "settle_ms": 300}
+    leaky = board.run("share_churn", check=False, leak=1, **brief)
+    control(
+        leaky.outcome != "pass" and "dma-bufs of" in leaky.reason,
+        f"a buffer that was kept on purpose was not missed: {leaky.outcome} {leaky.reason}",
+    )
