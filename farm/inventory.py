@@ -178,10 +178,15 @@ class BoardType:
     untested: str = ""
     claims: tuple[Claim, ...] = ()
     health: HealthRule = HealthRule()
+    known_complaints: tuple[re.Pattern[str], ...] = ()
 
     def booting(self, profile: ImageProfile) -> BoardType:
-        """Return the type with time limits for the kernel of an image profile."""
-        return replace(self, limits=self.limits.slowed(profile.slowness))
+        """Return the type as it is with the kernel of an image profile: its pace, its flaws."""
+        return replace(
+            self,
+            limits=self.limits.slowed(profile.slowness),
+            known_complaints=tuple(one.line for one in profile.known_complaints),
+        )
 
     @property
     def exact(self) -> bool:

@@ -48,6 +48,14 @@ class SourceKernel:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownComplaint:
+    """A line that this kernel's log is known for, and why: it fails no test."""
+
+    line: re.Pattern[str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageProfile:
     """Which kernel and user space a board boots, and which devices that kernel provides.
 
@@ -56,8 +64,9 @@ class ImageProfile:
     ``extra_modules`` lie in the image for who wants to load them; ``module_sources`` are folders of
     kernel modules that are built with the kernel. ``hardware`` says by device id what this kernel's
     driver of a board's device does otherwise than the board type declares, ``slowness`` how many
-    times as long as the board type's time limits it may take. Where ``installed``, the board has a
-    system of its own, and only ``features`` and ``devices`` say anything about it.
+    times as long as the board type's time limits it may take, ``known_complaints`` what its log
+    may say without failing a test. Where ``installed``, the board has a system of its own, and only
+    ``features`` and ``devices`` say anything about it.
     """
 
     name: str
@@ -77,6 +86,7 @@ class ImageProfile:
     hardware: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     installed: bool = False
     slowness: float = 1.0
+    known_complaints: tuple[KnownComplaint, ...] = ()
 
 
 class _SourceFile(BaseModel, extra="forbid", frozen=True):
@@ -88,6 +98,11 @@ class _AmendmentFile(BaseModel, extra="forbid", frozen=True):
     exports: bool | None = None
     imports: bool | None = None
     control: bool | None = None
+
+
+class _KnownComplaintFile(BaseModel, extra="forbid", frozen=True):
+    line: str = Field(min_length=8, max_length=300)
+    reason: str = Field(min_length=8)
 
 
 class _ImageFile(BaseModel, extra="forbid", frozen=True):
@@ -107,6 +122,7 @@ class _ImageFile(BaseModel, extra="forbid", frozen=True):
     devices: list[DeviceFile] = []
     hardware: dict[str, _AmendmentFile] = {}
     slowness: float = Field(default=1.0, ge=1.0, le=100.0)
+    known_complaints: list[_KnownComplaintFile] = []
 
 
 class _InstalledFile(BaseModel, extra="forbid", frozen=True):
@@ -230,7 +246,19 @@ def _load(path: Path) -> ImageProfile:
             for name, amendment in content.hardware.items()
         },
         slowness=content.slowness,
+        known_complaints=tuple(
+            KnownComplaint(_regex(file, number, one.line), one.reason)
+            for number, one in enumerate(content.known_complaints)
+        ),
     )
+
+
+def _regex(file: YamlFile, number: int, text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        at = ("known_complaints", number, "line")
+        raise file.error(at, f"not a regular expression: {error}") from error
 
 
 def _installed(file: YamlFile) -> ImageProfile:

@@ -7,6 +7,7 @@ not taken for another complaint, and blamed on whatever runs by then.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -44,9 +45,12 @@ class Ledger:
     :meth:`excuse` for boots.
     """
 
-    def __init__(self, console: Console, since: int = 0) -> None:
-        """Begin with the console's line ``since``."""
+    def __init__(
+        self, console: Console, since: int = 0, known: Sequence[re.Pattern[str]] = ()
+    ) -> None:
+        """Begin with the console's line ``since``; what a ``known`` line matches is excused."""
         self.seen = since
+        self._known = known
         self._console = console
         self._entries: list[Complaint] = []
         self._outside: list[ConsoleEvent] = []
@@ -66,7 +70,7 @@ class Ledger:
         """Return what tells a fatal event, from :attr:`seen` on, that nobody has judged yet."""
         return lambda event: (
             event.fatal
-            and event.pattern not in tolerate
+            and not self._excused(event, tolerate)
             and not any(_is_line_of(told, event) for told in self._late)
         )
 
@@ -84,8 +88,8 @@ class Ledger:
             if not any(_is_line_of(entry, event) for event in own):
                 own.append(entry)
                 self._late.append(entry)
-        self._entries += [Complaint(event, event.pattern in tolerate) for event in own]
-        return [event for event in own if event.pattern not in tolerate]
+        self._entries += [Complaint(event, self._excused(event, tolerate)) for event in own]
+        return [event for event in own if not self._excused(event, tolerate)]
 
     def power_on(self, line: int) -> None:
         """Enter what was said before the board was switched on at the console's line ``line``."""
@@ -115,11 +119,14 @@ class Ledger:
 
     def _drain(self, tolerated: Collection[str]) -> list[Complaint]:
         self._outside += self._take()
-        late = [Complaint(event, event.pattern in tolerated) for event in self._outside]
+        late = [Complaint(event, self._excused(event, tolerated)) for event in self._outside]
         found = sorted([*self._entries, *late], key=lambda entry: entry.event.line_number)
         self._entries.clear()
         self._outside.clear()
         return found
+
+    def _excused(self, event: ConsoleEvent, tolerate: Collection[str]) -> bool:
+        return event.pattern in tolerate or any(one.search(event.line) for one in self._known)
 
     def _take(self, until: int | None = None) -> Sequence[ConsoleEvent]:
         """Return what the console says that is new, less late lines of what was entered."""

@@ -63,7 +63,9 @@ PATTERNS: tuple[Pattern, ...] = (
         r"possible circular locking dependency|INFO: trying to register non-static key",
     ),
     Pattern("memory_leak", r"kmemleak: \d+ new suspected memory leaks"),
-    Pattern("warning", r"WARNING: (?:CPU: ?\d+ |\S+:\d+ at |\S+ at )"),
+    # DMA_API_DEBUG: this line says what, the WARNING after it only where (kernel/dma/debug.c).
+    Pattern("dma_api", r"DMA-API: \S+ .*: (?:device driver|cacheline tracking|mapping)"),
+    Pattern("warning", r"WARNING: (?!.*kernel/dma/debug\.c:)(?:CPU: ?\d+ |\S+:\d+ at |\S+ at )"),
     Pattern("bug", r"\bBUG: "),
     Pattern("hung_task", r"INFO: task .{1,64} blocked for more than"),
     Pattern("out_of_memory", r"Out of memory: |invoked oom-killer"),

@@ -188,7 +188,7 @@ class BoardLifetime:
 
     def _book(self) -> Ledger:
         if self._ledger is None:
-            self._ledger = Ledger(self._rig.console)
+            self._ledger = Ledger(self._rig.console, known=self._type.known_complaints)
         return self._ledger
 
     def _give_up(self, reason: str, next_step: str = "") -> BoardGone:

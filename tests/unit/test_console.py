@@ -25,6 +25,7 @@ SAMPLES = {
     "rcu_stall": "[   60.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
     "lockdep": "[    3.0] WARNING: possible circular locking dependency detected",
     "memory_leak": "[  612.3] kmemleak: 3 new suspected memory leaks (see /sys/…)",
+    "dma_api": "[  197.9] DMA-API: misc udmabuf: device driver syncs DMA memory with different di…",
     "warning": "[    4.1] WARNING: CPU: 0 PID: 1 at drivers/dma-buf/dma-buf.c:1 f+0x0/0x10",
     "bug": "[    4.1] BUG: sleeping function called from invalid context at mm/slab.h:1",
     "hung_task": "[  242.6] INFO: task payload:123 blocked for more than 120 seconds.",
@@ -38,6 +39,8 @@ SAMPLES = {
 }
 
 HARMLESS = (
+    "[    1.3] DMA-API: preallocated 65536 debug entries",
+    "[  197.9] WARNING: CPU: 0 PID: 123 at kernel/dma/debug.c:1129 check_sync+0x834/0xa34",
     "[    4.9] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---",
     "[    0.0] Kernel command line: console=ttyAMA0 panic=10 oops=panic",
     "[    2.0] ubsan: enabled",

@@ -136,3 +136,13 @@ def test_a_slow_kernel_has_longer_time_limits(folder: Path) -> None:
         4 * usual.command_s,
     )
     assert slow.reboots == usual.reboots
+
+
+def test_what_a_kernel_s_log_is_known_for(folder: Path) -> None:
+    known = "known_complaints: [{line: '%s', reason: 'its driver does so'}]\n"
+    (folder / "odd.yaml").write_text(f"like: base\ndescription: x\n{known % 'DMA-API: one'}")
+    (told,) = profiles.load_image_profile("odd").known_complaints
+    assert told.line.search("[ 1.0] DMA-API: one two") and told.reason == "its driver does so"
+    (folder / "odd.yaml").write_text(f"like: base\ndescription: x\n{known % 'DMA-API: ('}")
+    with pytest.raises(ConfigError, match=r"odd\.yaml:3: .*not a regular expression"):
+        profiles.load_image_profile("odd")

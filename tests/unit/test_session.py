@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -275,3 +276,13 @@ def test_command_of_a_test(bench: Bench) -> None:
     bench.link.alive = False
     with pytest.raises(LinkLost):
         bench.session.command("uname")
+
+
+def test_what_a_kernel_is_known_for_fails_nothing(bench: Bench) -> None:
+    bench.session.ledger = Ledger(bench.console, known=[re.compile(r"dma-buf\.c:1 f")])
+    assert bench.session.run("warns_and_logs", {}).outcome == "pass"
+    (told,) = bench.session.ledger.hand_over()
+    assert told.excused and told.event.pattern == "warning"
+    bench.payload_says("other", WARNING.replace("dma-buf.c:1", "dma-buf.c:2"))
+    with pytest.raises(CaseComplaint, match=r"dma-buf\.c:2"):
+        bench.session.run("other", {})

@@ -112,7 +112,7 @@ class ExactLifetime:
             rig=self._rig,
             cache=Cache(self._rig.identity, enabled=self._cached),
             console=self._rig.console,
-            ledger=Ledger(self._rig.console),
+            ledger=Ledger(self._rig.console, known=self._type.known_complaints),
             payload=self._payload,
             limits=self._type.limits,
             counters=self._counters,
