@@ -64,7 +64,11 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern("memory_leak", r"kmemleak: \d+ new suspected memory leaks"),
     # DMA_API_DEBUG: this line says what, the WARNING after it only where (kernel/dma/debug.c).
-    Pattern("dma_api", r"DMA-API: \S+ .*: (?:device driver|cacheline tracking|mapping)"),
+    Pattern(
+        "dma_api",
+        r"DMA-API: (?!Mapped at|preallocated|\d+ debug entries|debugging (?:en|dis)abled|"
+        r"dma_debug_entry pool|(?:enable|switching off) )",
+    ),
     Pattern("warning", r"WARNING: (?!.*kernel/dma/debug\.c:)(?:CPU: ?\d+ |\S+:\d+ at |\S+ at )"),
     Pattern("bug", r"\bBUG: "),
     Pattern("hung_task", r"INFO: task .{1,64} blocked for more than"),

@@ -18,6 +18,9 @@ ln -sf /proc/self/fd/1 /dev/stdout
 ln -sf /proc/self/fd/2 /dev/stderr
 echo -1 > /proc/sys/kernel/perf_event_paranoid
 echo 0 > /proc/sys/kernel/kptr_restrict
+# DMA_API_DEBUG tells one error and is silent from then on, unless it is told to go on.
+dma_api=/sys/kernel/debug/dma-api/num_errors
+[ -e $dma_api ] && echo 100 > $dma_api
 
 # Each line: "driver" (under test) or "module", its path below /lib/modules/RELEASE, its options. In
 # order of need. What does not load is told in /run/farm-unloaded: kind, name, why. The console hears

@@ -40,6 +40,7 @@ SAMPLES = {
 
 HARMLESS = (
     "[    1.3] DMA-API: preallocated 65536 debug entries",
+    "[  197.9] DMA-API: Mapped at:",
     "[  197.9] WARNING: CPU: 0 PID: 123 at kernel/dma/debug.c:1129 check_sync+0x834/0xa34",
     "[    4.9] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---",
     "[    0.0] Kernel command line: console=ttyAMA0 panic=10 oops=panic",
@@ -68,6 +69,12 @@ def test_every_pattern_has_a_sample() -> None:
 def test_whatever_lockdep_says_is_lockdep(said: str) -> None:
     row = Matcher().match(f"[    3.0] {said}")
     assert row is not None and row.name == "lockdep"
+
+
+def test_too_many_mappings_are_told_by_the_dma_api() -> None:
+    said = "[  306.6] DMA-API: exceeded 7 overlapping mappings of cacheline 0x0000000001c549c0"
+    row = Matcher().match(said)
+    assert row is not None and row.name == "dma_api"
 
 
 @pytest.mark.parametrize("name", SAMPLES)
