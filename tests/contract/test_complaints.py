@@ -295,3 +295,30 @@ def test_warns_on_purpose(board):
         ("warns_on_purpose", 1, Verdict.XFAIL),
     ]
     assert "2 failed, 1 xfailed" in board.said
+
+
+def test_what_nothing_expects_is_new_and_the_run_is_not_settled(board: Board) -> None:
+    seen = board.run(
+        """
+from farm.errors import NoExpectation
+
+def test_saw_something(board):
+    board.run("quiet")
+    raise NoExpectation("no row for it", observed={"outcome": "shared"})
+
+@pytest.mark.xfail(reason="known")
+def test_is_known_to_fail(board):
+    raise NoExpectation("no row for it")
+
+def test_passes(board):
+    board.run("quiet")
+"""
+    )
+    assert seen == [
+        ("saw_something", 1, Verdict.NEW),
+        ("is_known_to_fail", 1, Verdict.NEW),
+        ("passes", 1, Verdict.PASS),
+    ]
+    assert [one.observed for one in board.finished] == [{"outcome": "shared"}, {}, {}]
+    assert board.finished[0].reason == "no row for it"
+    assert "NEW    2" in board.said and board.status == 3

@@ -158,3 +158,24 @@ def test_two_cases_of_one_name_fail_collection_with_file_and_line(project: Proje
     done = project.pytest("testsuites", "--collect-only", FARM_ROOT=str(project.folder))
     assert done.returncode == 4
     assert f"ERROR: {other}:2: case one_name is already defined at {one}:1" in done.stderr
+
+
+def test_what_is_not_declared_is_skipped_at_collection(project: Project) -> None:
+    suite = """
+import pytest
+
+@pytest.mark.declared("sw_sync")
+def test_needs_sw_sync():
+    pass
+
+@pytest.mark.declared("iommu")
+def test_needs_an_iommu():
+    pass
+"""
+    project.write("suite/test_it.py", suite)
+    words = ("--lg-env", str(CONFIGS / "virt-smmuv3.yaml"), "suite", "--collect-only", "-q")
+    assert len(ids(project.pytest(*words).stdout)) == 2
+    project.write("suite/test_it.py", suite.replace("sw_sync", "sw_synk"))
+    done = project.pytest(*words)
+    assert done.returncode == 4
+    assert "no feature 'sw_synk' (did you mean 'sw_sync'?)" in done.stderr
