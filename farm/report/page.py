@@ -90,6 +90,15 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
+class RequirementSuite:
+    """A suite's requirements; ``verdicts`` counts what each amounts to on each board."""
+
+    name: str
+    rows: tuple[RequirementRow, ...]
+    verdicts: Mapping[Verdict, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """One job as a card of the page."""
 
@@ -116,8 +125,8 @@ class Page:
     suites: tuple[Suite, ...]
     headlines: tuple[Headline, ...]
     moved: tuple[tuple[Line, TestRecord], ...]
-    absent: tuple[tuple[str, str, str, int], ...]
-    requirements: tuple[tuple[str, tuple[RequirementRow, ...]], ...]
+    absent: tuple[tuple[str, str, tuple[str, ...], int], ...]
+    requirements: tuple[RequirementSuite, ...]
     earlier_runs: int
     detailed: bool
 
@@ -177,13 +186,20 @@ def page(
     )
 
 
-def _by_suite(
-    rows: Iterable[RequirementRow],
-) -> tuple[tuple[str, tuple[RequirementRow, ...]], ...]:
+def _by_suite(rows: Iterable[RequirementRow]) -> tuple[RequirementSuite, ...]:
     suites: dict[str, list[RequirementRow]] = {}
     for row in rows:
         suites.setdefault(row.suite, []).append(row)
-    return tuple((suite, tuple(members)) for suite, members in suites.items())
+    return tuple(
+        RequirementSuite(
+            suite,
+            tuple(members),
+            count(
+                verdict for row in members for verdict, names in row.boards.items() for _ in names
+            ),
+        )
+        for suite, members in suites.items()
+    )
 
 
 def _bad(verdict: Verdict) -> bool:
@@ -274,13 +290,15 @@ def _suites(cases: Iterable[Case]) -> tuple[Suite, ...]:
     )
 
 
-def _absent(cases: Iterable[Case]) -> tuple[tuple[str, str, str, int], ...]:
-    counted: dict[tuple[str, str, str], int] = {}
+def _absent(cases: Iterable[Case]) -> tuple[tuple[str, str, tuple[str, ...], int], ...]:
+    """Return counters that boards could not give: why, on which boards, in how many cases."""
+    found: dict[tuple[str, str], list[str]] = {}
     for case in cases:
         for one in case.test.absent:
-            key = (case.job.board, one.counter, one.reason)
-            counted[key] = counted.get(key, 0) + 1
-    return tuple((*key, number) for key, number in sorted(counted.items()))
+            found.setdefault((one.counter, one.reason), []).append(case.job.board)
+    return tuple(
+        (*key, tuple(dict.fromkeys(boards)), len(boards)) for key, boards in sorted(found.items())
+    )
 
 
 def _board(job: JobRecord) -> Board:
