@@ -17,7 +17,7 @@ if (filter) {
   filter.addEventListener("input", () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const [row, text] of cases) row.hidden = !words.every((word) => text.includes(word));
-    for (const group of document.querySelectorAll(".test, .suite")) {
+    for (const group of document.querySelectorAll("#cases .test, #cases .suite")) {
       group.hidden = !group.querySelector(".case:not([hidden])");
       if (group.tagName === "DETAILS") group.open = words.length > 0;
     }
