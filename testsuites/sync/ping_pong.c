@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define WORDS_BETWEEN 64	/* after so many a writer may let others run */
+#define READER_MS 5000
 #define TURN 't'
 #define OVER 'o'
 
@@ -29,6 +30,8 @@ struct table {
 	size_t size;		/* of a frame in bytes */
 	int turn[2][2];		/* pipe of each writer: TURN when it is its turn, OVER at the end */
 	uint64_t torn, lost, frames;
+	uint64_t read[2];	/* frames that each has read */
+	bool gone[2];		/* reads no more */
 };
 
 /* A writer at the table: of its two ways to write one is open. */
@@ -55,6 +58,18 @@ static void fill(volatile uint64_t *words, size_t size, uint64_t value, bool pau
 		if (pause && i % WORDS_BETWEEN == 0)
 			sched_yield();
 	}
+}
+
+/* Until the other has read this writer's frame, torn as it is, or reads no more. */
+static void await_reader(struct seat *seat)
+{
+	struct table *table = seat->table;
+	unsigned int other = !seat->worker->number;
+	uint64_t limit = now_ns() + READER_MS * 1000000ull;
+
+	while (__atomic_load_n(&table->read[other], __ATOMIC_ACQUIRE) < seat->worker->rounds &&
+	       !__atomic_load_n(&table->gone[other], __ATOMIC_ACQUIRE) && now_ns() < limit)
+		sched_yield();
 }
 
 /* The frame's value; 0: it is torn, of values that differ. */
@@ -101,6 +116,10 @@ static void cpu_write(struct seat *seat, uint64_t value, bool pause)
 		fail("round %llu: the other's fence is pending after SYNC START waited for it",
 		     (unsigned long long)seat->worker->rounds);
 	pass_turn(seat);	/* the frame is yet to be written */
+	if (seat->table->order == TURNS && pause) {
+		fill(seat->view, seat->table->size / 2, value, false);
+		await_reader(seat);
+	}
 	fill(seat->view, seat->table->size, value, pause);
 	if (fenced) {
 		__sync_synchronize();
@@ -175,6 +194,7 @@ static void judge(struct seat *seat, uint64_t seen)
 	uint64_t expected = seat->worker->rounds - (seat->worker->number == 0);
 
 	__atomic_fetch_add(&table->frames, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&table->read[!other], 1, __ATOMIC_RELEASE);
 	if (!seen)
 		__atomic_fetch_add(&table->torn, 1, __ATOMIC_RELAXED);
 	else if (seen != frame_value(other, expected))
@@ -195,7 +215,8 @@ static void play(struct worker *worker)
 
 	sit_down(&seat, table->writer[mine]);
 	while (next_round(worker)) {
-		bool pause = decide(worker, 4) == 0;
+		/* Always in the first round, so that the first frame without fences is torn for sure. */
+		bool pause = decide(worker, 4) == 0 || worker->rounds == 1;
 
 		if (table->order != NOTHING && (mine || worker->rounds > 1) &&
 		    (read(table->turn[mine][0], &told, 1) != 1 || told == OVER))
@@ -208,6 +229,7 @@ static void play(struct worker *worker)
 			device_write(&seat, frame_value(mine, worker->rounds));
 		worker->operations++;
 	}
+	__atomic_store_n(&table->gone[mine], true, __ATOMIC_RELEASE);
 	tell_other(&seat, OVER);
 	stand_up(&seat);
 }
