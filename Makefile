@@ -52,10 +52,12 @@ check: setup-dev
 	@$(BIN)/pytest -q -n auto --dist worksteal tests/unit
 
 test: check
-	@$(BIN)/pytest -m "not slow" tests/contract tests/e2e
+	@$(BIN)/pytest -n auto --dist loadfile -m "not slow" tests/contract
+	@$(BIN)/pytest -m "not slow" tests/e2e
 
 test-all: check setup-reference
-	@$(BIN)/pytest tests/contract tests/e2e
+	@$(BIN)/pytest -n auto --dist loadfile tests/contract
+	@$(BIN)/pytest tests/e2e
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
