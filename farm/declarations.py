@@ -21,6 +21,7 @@ FEATURES: Mapping[str, str] = {
     "pmu": "a CPU performance monitoring unit that counts",
     "tracepoints": "the kernel has tracepoints and a tracefs",
     "debugfs": "the kernel has a debugfs with dma_buf/bufinfo",
+    "dma_api_debug": "the kernel checks how drivers use the DMA API, and leaves out no sync",
     "udmabuf": "/dev/udmabuf",
     "vgem": "the vgem driver, whose fences user space can attach and signal",
     "vivid": "the virtual video test driver",

@@ -52,6 +52,8 @@ def syncs_per_attachment(importer: Device, board) -> int:
     DMA mask: dma_set_mask() is what calls dma_setup_skip_sync() (kernel/dma/mapping.c, 6.10 and
     later). cirrus never sets one. What is bounced needs them again (dma_reset_need_sync()).
     """
+    if "dma_api_debug" in board.profile.features:
+        return 1
     sets_mask = importer.driver != "cirrus"
     bounces = "bounces" in board.type.features and not importer.iommu
     return 0 if snoops(importer, board) and sets_mask and not bounces else 1
