@@ -18,6 +18,7 @@ from farm.model import Device
 from farm.pytest_plugin.expectations import Expectations, load_expectations
 from farm.pytest_plugin.selectors import Selector, select
 from farm.requirements import load_requirements
+from farm.suites import FILE_NAME, load_suite
 
 SUITES = sorted(file.parent for file in paths.testsuites().glob("*/suite.toml"))
 BOOTED = {
@@ -90,10 +91,10 @@ each_test = pytest.mark.parametrize("test", TESTS, ids=[test.id for test in TEST
 @pytest.mark.parametrize("folder", SUITES, ids=lambda folder: folder.name)
 def test_suite_says_what_it_is(folder: Path) -> None:
     said = tomllib.loads((folder / "suite.toml").read_text(encoding="utf-8"))
-    assert set(said) == {"name", "title", "sentence", "thread"}
+    assert set(said) - {"default"} == {"name", "title", "sentence", "thread"}
     assert said["name"] == folder.name
     assert said["sentence"].endswith(".")
-    assert all(said.values())
+    assert all(said[name] for name in set(said) - {"default"})
 
 
 @each_test
@@ -103,7 +104,11 @@ def test_is_described_in_one_sentence(test: SuiteTest) -> None:
     assert "\n" not in said
 
 
-@each_test
+@pytest.mark.parametrize(
+    "test",
+    [test for test in TESTS if load_suite(paths.testsuites() / test.suite / FILE_NAME).default],
+    ids=lambda test: test.id,
+)
 def test_names_requirements_of_its_suite(test: SuiteTest) -> None:
     known = load_requirements()
     named = test.marked("requirement")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
@@ -17,7 +17,7 @@ QUIET = ("--no-progress", "--color", "never")
 FRAMES = 5
 """Frames of each streaming test: there are a dozen of these per node, at 25 frames a second."""
 LIMIT_S = 180.0
-SMALL, LARGE = "--set-fmt-video=width=640,height=360", "--set-fmt-video=width=1920,height=1080"
+SMALL, LARGE = "--set-fmt-video=width=640,height=360", "--set-fmt-video=width=1280,height=720"
 """Formats of an importer and of an exporter that is no output; a node keeps what it was given.
 
 The exporter's buffers must hold the importer's frames: v4l2-test-buffers.cpp, setupDmaBuf().
@@ -26,8 +26,7 @@ _HEADING = re.compile(r"\S.*\(([^()]+)\):")
 _NODES = 'for n in /sys/class/video4linux/*; do read -r t < $n/name; echo "${n##*/} $t"; done'
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A V4L2 device node: its path, its driver's name for it, and what QUERYCAP calls its bus."""
 
     path: str
