@@ -50,7 +50,8 @@ def syncs_per_attachment(importer: Device, board) -> int:
 
     dma_dev_need_sync() leaves them out for devices that snoop, but only where the driver has set a
     DMA mask: dma_set_mask() is what calls dma_setup_skip_sync() (kernel/dma/mapping.c, 6.10 and
-    later). cirrus never sets one. What is bounced needs them again (dma_reset_need_sync()).
+    later). cirrus never sets one. What is bounced needs them again (dma_reset_need_sync()), and
+    with DMA_API_DEBUG none is left out (dma_dev_need_sync(), include/linux/dma-mapping.h).
     """
     if "dma_api_debug" in board.profile.features:
         return 1
