@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ from farm.lab.lease import Lease, LeaseRequest, new_identity
 
 if TYPE_CHECKING:
     from farm.board.checkup import Checkup
+
+Say = Callable[[BaseModel], None]
 
 LOG = "check.log"
 """What the process and labgrid say, in the check's folder."""
@@ -106,7 +108,7 @@ def check(spec: CheckSpec) -> Iterator[Boot]:
         process.stdout.close()
 
 
-def _carry_out(spec: CheckSpec) -> Over:
+def _carry_out(spec: CheckSpec, say: Say) -> Over:
     from farm.board import payload
     from farm.board.checkup import Checkup
 
@@ -118,22 +120,22 @@ def _carry_out(spec: CheckSpec) -> Over:
         job=spec.folder.name,
     )
     program = payload.build()
-    lease = Lease.take(request, on_lost=_lost)
+    lease = Lease.take(request, on_lost=lambda reason: _lost(reason, say))
     os.environ.update(lease.environment())
     clean = False
     try:
         os.chdir(paths.project_root())
         checkup = Checkup(load_board_type(spec.config), program, spec.folder)
         try:
-            _boots(spec, checkup)
+            _boots(spec, checkup, say)
         finally:
-            clean = _off(checkup)
+            clean = _off(checkup, say)
     finally:
         lease.release(board_off=not clean)
     return Over()
 
 
-def _boots(spec: CheckSpec, checkup: Checkup) -> None:
+def _boots(spec: CheckSpec, checkup: Checkup, say: Say) -> None:
     for number in range(1, spec.boots + 1):
         try:
             boot = Boot(number=number, boot_s=checkup.boot())
@@ -141,16 +143,16 @@ def _boots(spec: CheckSpec, checkup: Checkup) -> None:
             if _of_the_lab(error):
                 raise
             boot = Boot(number=number, reason=error.message.removeprefix(f"{spec.board}: "))
-        _say(boot)
+        say(boot)
         if boot.ok and spec.until_well:
             return
 
 
-def _off(checkup: Checkup) -> bool:
+def _off(checkup: Checkup, say: Say) -> bool:
     try:
         checkup.off()
     except BoardError as error:
-        _say(Boot(number=0, reason=error.message))
+        say(Boot(number=0, reason=error.message))
         return False
     return True
 
@@ -161,24 +163,32 @@ def _of_the_lab(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _lost(reason: str) -> None:
+def _lost(reason: str, say: Say) -> None:
     """End at once: the board may be somebody else's now."""
-    _say(Over(reason=reason))
+    say(Over(reason=reason))
     os._exit(1)
 
 
-def _say(message: BaseModel) -> None:
-    print(message.model_dump_json(), flush=True)
+def _reports() -> Say:
+    """Return what reports on stdout; what labgrid and its drivers print there goes into the log."""
+    reports = os.dup(1)
+    os.dup2(2, 1)
+
+    def say(message: BaseModel) -> None:
+        os.write(reports, message.model_dump_json().encode() + b"\n")
+
+    return say
 
 
 def main(words: list[str]) -> int:
     """Carry out the check whose specification is the only argument."""
     spec = CheckSpec.model_validate_json(Path(words[0]).read_bytes())
+    say = _reports()
     try:
-        over = _carry_out(spec)
+        over = _carry_out(spec, say)
     except FarmError as error:
         over = Over(reason=error.message, next_step=error.next_step)
-    _say(over)
+    say(over)
     return 0
 
 
