@@ -46,12 +46,16 @@ def test_an_interrupt_waits_until_the_event_is_written_and_counted(
         sync(descriptor)
 
     path = tmp_path / "journal.jsonl"
-    with JournalWriter.create(path) as journal:
-        monkeypatch.setattr(os, "fsync", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            journal.write(StateChanged(state="waiting"))
-        monkeypatch.setattr(os, "fsync", sync)
-        journal.write(JobFinished())
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs this test
+    try:
+        with JournalWriter.create(path) as journal:
+            monkeypatch.setattr(os, "fsync", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                journal.write(StateChanged(state="waiting"))
+            monkeypatch.setattr(os, "fsync", sync)
+            journal.write(JobFinished())
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert [(e.seq, e.type) for e in read_journal(path)] == [(0, "state"), (1, "job_finished")]
 
 
