@@ -70,14 +70,14 @@ def closed(stream: socket.socket) -> bool:
     return True
 
 
-def silent(stream: socket.socket, other: socket.socket, wanted: bytes) -> bool:
-    """Tell whether ``stream`` has nothing to read once ``other`` has said ``wanted``."""
+def said_until(stream: socket.socket, other: socket.socket, wanted: bytes) -> bytes:
+    """Return what ``stream`` has to read once ``other`` has said ``wanted``."""
     read_until(other, wanted)
     stream.setblocking(False)
     try:
-        return not stream.recv(1)
+        return stream.recv(1 << 20)
     except BlockingIOError:
-        return True
+        return b""
 
 
 def test_labgrid_switches_the_outlet(rack: RunningRack) -> None:
@@ -152,7 +152,7 @@ def test_a_frozen_board_says_nothing_until_its_power_is_cut(rack: RunningRack) -
         rack.fault(0, Fault.FREEZE)
         reader.sendall(b"\necho still-alive\n")
         rack.power(1, True)
-        assert silent(reader, other, READY)
+        assert b"still-alive" not in said_until(reader, other, READY)
         reader.setblocking(True)
         rack.power(0, False)
         rack.power(0, True)
@@ -168,7 +168,7 @@ def test_ssh_faults_last_until_healed(scripted: RunningRack) -> None:
     assert requests.get(scripted.url(0, "fault"), timeout=WAIT_S).text == "ssh-stall"
     with scripted.ssh(0) as stalled, scripted.serial(0) as serial:
         serial.sendall(b"by-now\n")
-        assert silent(stalled, serial, b"by-now")
+        assert not said_until(stalled, serial, b"by-now")
         scripted.fault(0, Fault.NONE)
         stalled.setblocking(True)
         read_until(stalled, b"SSH-2.0-")
@@ -209,7 +209,7 @@ def test_an_outlet_that_obeys_in_words(scripted: RunningRack, fault: str, says: 
         assert requests.get(scripted.url(0, "power"), timeout=WAIT_S).text == says
         scripted.fault(2, Fault.NONE)
         scripted.power(2, True)
-        assert silent(dead, other, READY)
+        assert not said_until(dead, other, READY)
     scripted.fault(0, Fault.NONE)
     with scripted.serial(0) as reader:
         scripted.power(0, True)
@@ -267,7 +267,7 @@ def test_a_board_that_does_not_boot_has_power_and_is_silent(scripted: RunningRac
     with scripted.serial(2) as dead, scripted.serial(0) as other:
         scripted.power(2, True)
         scripted.power(0, True)
-        assert silent(dead, other, READY)
+        assert not said_until(dead, other, READY)
     assert requests.get(scripted.url(2, "power"), timeout=WAIT_S).text == "1"
 
 

@@ -67,7 +67,13 @@ class FarmProject:
         places = {f"XDG_{name}_HOME": str(self.folder / name) for name in ("STATE", "DATA")}
         done = subprocess.run(
             [sys.executable, "-c", "from farm.cli.main import main; main()", *words],
-            env={**kept, **places, "FARM_ROOT": str(self.folder), "PATH": str(self.folder)},
+            env={
+                **kept,
+                **places,
+                "FARM_ROOT": str(self.folder),
+                "PATH": str(self.folder),
+                "COLUMNS": "160",
+            },
             cwd=self.folder,
             capture_output=True,
             text=True,

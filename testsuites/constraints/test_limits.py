@@ -24,11 +24,9 @@ def max_segment(device: Device) -> int:
 @pytest.mark.case("dma_segments")
 @pytest.mark.over(exporter="udmabuf exporter", importer="importer iommu single")
 def test_iommu_makes_scattered_memory_contiguous(board, exporter, importer, expect):
-    """The buffer that a contiguous-only device refuses is one range for who has an IOMMU.
-
-    What comes out of the DMA API also tells the longest segment that the device takes, which
-    sysfs does not: its segments are joined up to that.
-    """
+    """The buffer that a contiguous-only device refuses is one range for who has an IOMMU."""
+    # What comes out of the DMA API also tells the longest segment that the device takes, which
+    # sysfs does not: its segments are joined up to that.
     expected = expect.of_import(exporter, importer)
     if not expected.maps:
         pytest.skip(f"{importer.id} maps nothing when it imports on Linux {board.kernel}")
@@ -63,11 +61,9 @@ def test_udmabuf_keeps_its_limits(board, exporter):
 @pytest.mark.case("heap_limits")
 @pytest.mark.over(exporter="heap exporter")
 def test_heap_keeps_its_limits(board, exporter):
-    """Nothing is EINVAL, and more than all contiguous memory there is ENOMEM.
-
-    The system heap has no limit: asked for more than the board's memory it allocates until the
-    OOM killer comes (drivers/dma-buf/heaps/system_heap.c, seen on Linux 6.12).
-    """
+    """Nothing is EINVAL, and more than all contiguous memory there is ENOMEM."""
+    # The system heap has no limit: asked for more than the board's memory it allocates until the
+    # OOM killer comes (drivers/dma-buf/heaps/system_heap.c, seen on Linux 6.12).
     most = 0
     if exporter.driver == "cma_heap":
         most = int(board.topology["memory_kib"]["CmaTotal"]) * KIB

@@ -20,10 +20,8 @@ def test_program_maps_pieces_as_one_range(board, exporter, pages):
 @pytest.mark.case("cpu_first")
 @pytest.mark.over(exporter="udmabuf exporter")
 def test_first_cpu_access_maps_once(board, exporter):
-    """udmabuf maps for its own device at the first access, keeps it, and lets go at release.
-
-    begin_cpu_udmabuf() and release_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12 to 7.3).
-    """
+    """udmabuf maps for its own device at the first access, keeps it, and lets go at release."""
+    # begin_cpu_udmabuf() and release_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12 to 7.3).
     result = board.run("cpu_first", exporter=exporter)
     seen = {
         phase: tuple(result.counter(name, phase=phase) for name in ("dma_map_sg", "dma_unmap_sg"))
@@ -115,11 +113,9 @@ def test_device_and_program_see_the_same(board, exporter, importer, expect, requ
 @pytest.mark.case("device_view")
 @pytest.mark.over(exporter="heap exporter", importer="refdev importer")
 def test_leaving_sync_out_is_a_known_gap(board, exporter, importer, expect, request):
-    """Without SYNC a program sees what a device that snoops wrote; else it may see old data.
-
-    The emulator has no caches, so a virtual board that does not snoop cannot show it: there the
-    data is right, and what is tested is that nothing made it so. One that bounces does show it.
-    """
+    """Without SYNC a program sees what a device that snoops wrote; else it may see old data."""
+    # The emulator has no caches, so a virtual board that does not snoop cannot show it: there the
+    # data is right, and what is tested is that nothing made it so. One that bounces does show it.
     expect.sharing(exporter, importer)
     uncached = board.type.virtual is not None and "noncoherent" in board.type.features
     gap = not snoops(importer, board) and not uncached

@@ -25,6 +25,7 @@ def test_carried_fence_blocks_the_other_buffer(board, exporter, fencer, expect):
     board.run("fence_carried", exporter=exporter, other=other, fencer=fencer)
 
 
+@pytest.mark.long
 @pytest.mark.requirement("SYN-5")
 @pytest.mark.case("fence_ends")
 @pytest.mark.over(fencer=fencer)
@@ -55,7 +56,7 @@ def test_flock_is_no_synchronisation(board, exporter):
 
 @pytest.mark.requirement("SYN-11")
 @pytest.mark.declared("sw_sync")
-@pytest.mark.case("sw_sync_timeline")
+@pytest.mark.case("sw_sync_timeline", "sw_sync_merge")
 @pytest.mark.parametrize("case", ["sw_sync_timeline", "sw_sync_merge"])
 def test_sw_sync_as_documented(board, case):
     """Timelines signal in order, merged sync_files wait for all, and a closed timeline is told."""
