@@ -42,7 +42,7 @@ setup-reference: setup
 	@tools/install-system-packages reference
 
 demo: setup
-	@$(BIN)/farm run --out $(DEMO_OUT)
+	@$(BIN)/farm run --out $(DEMO_OUT) --stress-seconds 0.5 -m "not full and not long"
 
 check: setup-dev
 	@$(BIN)/ruff check .

@@ -26,6 +26,7 @@ _MARKERS = (
     "case(name, ...): the payload cases that a test runs; the first is the one measured",
     "declared(feature, ...): skip where board type and image declare no such feature",
     "full: takes long and adds little: only run where it is asked for (-m full)",
+    "long: takes seconds on any board, however quick; a demonstration leaves it out",
     "over(axis=selector): run once for each declared device that the selector chooses",
 )
 
