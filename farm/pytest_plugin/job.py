@@ -173,7 +173,8 @@ class Job:
         if self._journal is None:
             return
         try:
-            reason = reason or self._leave()
+            trouble = self._leave()
+            reason = reason or trouble
             self._write_artifacts()
             if self.settings.journal is None:
                 self.write(events.JobFinished(ok=not reason, reason=reason))
