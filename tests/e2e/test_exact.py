@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from suite_files import suite_toml
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,8 +62,7 @@ def project(tmp_path: Path, own_farm: Any) -> Path:
         shutil.copytree(ROOT / name, folder / name)
     suite = folder / "testsuites" / "loops"
     suite.mkdir()
-    template = (ROOT / "testsuites" / "mapcache" / "suite.toml").read_text()
-    (suite / "suite.toml").write_text(template)
+    (suite / "suite.toml").write_text(suite_toml(suite.name))
     (suite / "test_loops.py").write_text(TESTS)
     for name in ("one", "two"):
         (suite / f"{name}.c").write_text(CASE.format(name=name, rounds=1000))
