@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -45,9 +44,7 @@ def finished(told: list[events.Event]) -> list[events.CaseFinished]:
 
 
 def test_a_panic_on_one_board_leaves_the_others_job_alone(own_farm: Any) -> None:
-    suite = own_farm.own_project() / "testsuites" / "panicking"
-    shutil.copytree(suite.parent / "mapcache", suite, ignore=shutil.ignore_patterns("*.c", "*.py"))
-    (suite / "test_panicking.py").write_text(SUITE)
+    own_farm.own_suite("panicking", SUITE)
     done = own_farm.json("run", "panicking")
     jobs = {job["board"]: job for job in done["jobs"]}
     assert done["exit"] == 1
