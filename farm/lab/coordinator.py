@@ -130,6 +130,9 @@ class Coordinator:
         if stream is not None:
             stream.cancel()
         self._channel.close()
+        reader = getattr(self, "_reader", None)
+        if reader is not None and reader is not threading.current_thread():
+            reader.join(CALL_S)  # one that is still in grpc can keep the interpreter from ending
 
     # -- what is there
 

@@ -22,6 +22,7 @@ from farm.lab import records
 from farm.lab.coordinator import Coordinator
 from farm.lab.lease import KeeperNote, LeaseRequest
 from farm.lab.place import ReservationState
+from farm.lab.processes import leave
 from farm.lab.reconcile import BEAT_TAG, LEASE_TAG, end_lease, give_back, lab_vanished
 
 POLL_S = 1.0
@@ -220,4 +221,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

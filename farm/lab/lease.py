@@ -35,6 +35,9 @@ KEEPER_START_S = 30.0
 RELEASE_S = 90.0
 """How long a keeper may take to release: the coordinator grants each exporter resource 10 s."""
 
+LAST_WORD_S = 10.0
+"""How long a keeper may take to end once it has nothing left to do."""
+
 MAX_NOTE = 64 << 10
 
 
@@ -170,8 +173,7 @@ class Lease:
         self._write("off" if board_off else "release")
         while (note := self._next(RELEASE_S)) is not None:
             if note.kind == "released":
-                self._keeper.wait(RELEASE_S)
-                self._close()
+                self._stop(LAST_WORD_S)
                 return
         self._stop()
         raise LabError(
@@ -242,11 +244,16 @@ class Lease:
             self.lost = lost or f"the keeper of {self.request.place} died"
             self._on_lost(self.lost)
 
-    def _stop(self) -> None:
-        self._keeper.terminate()
-        try:
-            self._keeper.wait(10)
-        except subprocess.TimeoutExpired:
-            self._keeper.kill()
-            self._keeper.wait()
+    def _stop(self, patience_s: float = 0.0) -> None:
+        """End the keeper's process, at once or if it has not ended by itself in a while."""
+        for end, wait_s in (
+            (None, patience_s),
+            (self._keeper.terminate, LAST_WORD_S),
+            (self._keeper.kill, None),
+        ):
+            if end is not None:
+                end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._keeper.wait(wait_s)
+                break
         self._close()

@@ -21,6 +21,7 @@ from farm.errors import FarmError, LabError
 from farm.lab import records
 from farm.lab.coordinator import local_host
 from farm.lab.lease import Lease, LeaseRequest, new_identity
+from farm.lab.processes import leave
 from farm.model import Verdict
 from farm.run.interrupts import uninterrupted
 from farm.run.job import TAKEN, JobSpec
@@ -254,4 +255,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
