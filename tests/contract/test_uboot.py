@@ -28,9 +28,6 @@ from farm.image import keys
 from farm.lab.faults import Fault
 from farm.lab.files import BoardSpec
 
-# labgrid's log of serial lines takes a second console in one process amiss, if it is silent.
-pytestmark = pytest.mark.filterwarnings("ignore:unhandled exception during event notification")
-
 CONFIG = Path(__file__).parents[2] / "board-configs" / "virt-uboot.yaml"
 RESOURCES = """\
       NetworkPowerPort:
