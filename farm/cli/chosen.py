@@ -11,7 +11,7 @@ from farm.errors import UsageError
 from farm.yamlfile import nearest
 
 if TYPE_CHECKING:
-    from farm.cli.run import Options
+    from farm.cli.carryout import Options
     from farm.inventory import BoardType
     from farm.pytest_plugin.catalogue import Listed
 

@@ -13,7 +13,7 @@ from farm.cli.phases import Phases
 from farm.errors import UsageError
 
 if TYPE_CHECKING:
-    from farm.cli.run import Options
+    from farm.cli.carryout import Options
     from farm.inventory import BoardType
 
 LATER_TAGS = ("image_id", "hw_")

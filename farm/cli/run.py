@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from farm.cli.carryout import Options, carry_out
 from farm.cli.health import check_after_infra
 from farm.cli.labs import CoordinatorOption, chosen_lab
-from farm.cli.outcome import (
-    Outcome,
-    as_object,
-    check_store,
-    exit_of,
-    keep,
-    print_summary,
-    split_time,
-)
-from farm.cli.output import JsonFlag, err, error_text, print_json
-from farm.cli.ownlab import check_configs, lab_of, with_all_cores
+from farm.cli.outcome import as_object, check_store, print_summary
+from farm.cli.output import JsonFlag, err, print_json
 from farm.cli.phases import Phases
-from farm.errors import LabError, UsageError
+from farm.errors import UsageError
 
 if TYPE_CHECKING:
     from farm.events import Effort
     from farm.image.own import Own
     from farm.inventory import BoardType
-    from farm.pytest_plugin.catalogue import Narrowing
-    from farm.run.job import JobSpec
-    from farm.run.orchestrator import Job
 
 app = typer.Typer()
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line says."""
-
-    suites: Sequence[str]
-    boards: Sequence[str]
-    match: Mapping[str, str]
-    image: str
-    own: Own
-    narrowing: Narrowing
-    out: Path | None
-    coordinator: str
-    db: str | None
-    wait_s: float
-    effort: Effort
-    cached: bool
 
 
 @app.command()
@@ -284,7 +252,7 @@ def run(
     if options.narrowing or any("::" in word for word in options.suites):
         with phases.phase("choose"):
             options, select = _narrow(options, types, select)
-    outcome = _carry_out(options, types, select, phases)
+    outcome = carry_out(options, types, select, phases)
     if as_json:
         print_json(as_object(outcome))
     else:
@@ -388,85 +356,3 @@ def _narrow(
     files = dict.fromkeys(word.partition("::")[0] for word in options.suites)
     kept = tuple(word for word in boards if word in found or word not in narrowed)
     return replace(options, suites=list(files), boards=kept), found
-
-
-def _carry_out(
-    options: Options,
-    types: Mapping[str, BoardType],
-    select: Mapping[str, Sequence[str]] | None,
-    phases: Phases,
-) -> Outcome:
-    from farm import paths
-    from farm.board import payload
-    from farm.run.job import new_run_id
-    from farm.run.plan import Wish
-
-    run_id = new_run_id()
-    folder = (options.out.absolute() if options.out else paths.runs_dir()) / run_id
-    options = with_all_cores(options, types)
-    with lab_of(options, types, phases) as address:
-        wish = Wish(
-            run=run_id,
-            coordinator=address,
-            folder=folder,
-            suites=options.suites,
-            select=select,
-            image=options.image,
-            wait_s=options.wait_s,
-            effort=options.effort,
-            cached=options.cached,
-            argv=sys.argv[1:],
-        )
-        with phases.phase("lab"):
-            specs = _place(options, types, wish)
-        with phases.phase("payload"):
-            payload.build()
-        try:
-            jobs = _run(specs)
-        finally:
-            _end_leases_of_killed_jobs(address)
-    split_time(jobs, phases)
-    with phases.phase("report"):
-        report, troubles = keep(options.db, run_id, specs, folder)
-    for trouble in troubles:
-        print(error_text(trouble), file=sys.stderr)
-    code = exit_of(jobs) or (3 if troubles else 0)
-    return Outcome(run_id, jobs, code, report)
-
-
-def _place(options: Options, types: Mapping[str, BoardType], wish: Any) -> list[JobSpec]:
-    from farm.lab.coordinator import Coordinator, local_host
-    from farm.lab.lease import new_identity
-    from farm.lab.placement import TYPE_TAG, Request, choose
-    from farm.lab.reconcile import end_dead_leases
-    from farm.run.plan import jobs
-
-    for name in end_dead_leases(wish.coordinator):
-        err().print(f"{name}: ended the lease of a dead run")
-    with Coordinator(wish.coordinator, new_identity(local_host())) as lab:
-        places = list(lab.places().values())
-    request = Request(tuple(options.boards), options.match, may_wait=options.wait_s > 0)
-    chosen = [
-        place
-        for place in choose(places, types, request)
-        if wish.select is None or wish.select.get(place.tags[TYPE_TAG])
-    ]
-    check_configs(types, {place.tags[TYPE_TAG] for place in chosen})
-    return jobs(chosen, types, wish)
-
-
-def _end_leases_of_killed_jobs(address: str) -> None:
-    """Free the boards of jobs whose worker and keeper both died; living keepers free their own."""
-    from farm.lab.reconcile import end_dead_leases
-
-    with contextlib.suppress(LabError):  # a lab that is gone holds nothing; the jobs tell of it
-        for name in end_dead_leases(address):
-            err().print(f"{name}: switched off and released; its job left it")
-
-
-def _run(specs: Sequence[JobSpec]) -> list[Job]:
-    from farm.run.orchestrator import Orchestrator
-    from farm.run.progress import progress
-
-    with progress(err()) as shown:
-        return Orchestrator(specs, shown).run()
