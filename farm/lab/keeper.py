@@ -17,6 +17,7 @@ from types import FrameType
 
 from pydantic import ValidationError
 
+from farm import failpoints
 from farm.errors import FarmError, LabError
 from farm.lab import records
 from farm.lab.coordinator import Coordinator
@@ -89,6 +90,7 @@ class Keeper:
                 next_step="start its exporter, or choose another board; see: farm boards",
             )
         self._token = lab.reserve({"name": self.request.place}).token
+        failpoints.hit("keeper.reserved")
         deadline = time.monotonic() + self.request.wait_s
         while lab.poll(self._token).state is not ReservationState.ALLOCATED:
             holder = lab.place(self.request.place).holder or "another reservation"
@@ -100,8 +102,9 @@ class Keeper:
             _tell("waiting", reason=f"held by {holder}")
             if self._command(POLL_S) is not None:
                 return False
+        failpoints.hit("keeper.allocated")
         # Written before the place is taken: a record too many is harmless, one too few is not.
-        self._record = records.write(
+        self._record = self._recorded(
             records.LeaseRecord(
                 coordinator=lab.address,
                 place=self.request.place,
@@ -114,10 +117,23 @@ class Keeper:
                 boot_id=records.boot_id(),
             )
         )
+        failpoints.hit("keeper.recorded")
         lab.acquire(self.request.place)
+        failpoints.hit("keeper.acquired")
         self._beat(lab)
         _tell("leased", token=self._token)
+        failpoints.hit("keeper.leased")
         return True
+
+    def _recorded(self, record: records.LeaseRecord) -> Path:
+        try:
+            failpoints.hit("keeper.record")
+            return records.write(record)
+        except OSError as error:
+            raise LabError(
+                f"the lease of {record.place} cannot be recorded: {error.strerror}",
+                next_step=f"make room on the disk of {records.folder()}",
+            ) from error
 
     def _hold(self) -> _End:
         while True:
@@ -132,6 +148,7 @@ class Keeper:
                     who = holder or "nobody"
                     _tell(kind, reason=f"board {self.request.place} is now held by {who}")
                     return _End.LOST
+                failpoints.hit("keeper.beat")
                 self._beat(lab)
             except LabError as error:
                 _tell("lost", reason=error.message, next_step=error.next_step)
@@ -166,6 +183,7 @@ class Keeper:
         return _End.IN_ORDER if b"release\n" in self._pending else None
 
     def _let_go(self, end: _End) -> None:
+        failpoints.hit("keeper.ending")
         try:
             lab = self._connect()
             if end is _End.IN_ORDER:
@@ -181,8 +199,10 @@ class Keeper:
         finally:
             if self._lab is not None:
                 self._lab.close()
+        failpoints.hit("keeper.released")
         if self._record is not None:
             records.remove(self._record)
+        failpoints.hit("keeper.forgotten")
         _tell("released", reason=end.value)
 
 
@@ -216,6 +236,8 @@ def main() -> int:
     except ValidationError as error:
         print(f"keeper: no lease request: {error}", file=sys.stderr)
         return 2
+    failpoints.about(request.place)
+    failpoints.hit("keeper.started")
     signal.signal(signal.SIGTERM, terminate)
     return Keeper(request, commands).run()
 

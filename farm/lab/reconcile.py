@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+from farm import failpoints
 from farm.errors import LabError
 from farm.lab import records
 from farm.lab.coordinator import Coordinator, is_loopback, local_host, normal_address
@@ -69,6 +70,7 @@ def end_lease(lab: Coordinator, name: str, identity: str, token: str) -> bool:
     held = place is not None and place.holder == identity
     if place is not None and held:
         power_off(lab.address, place, identity)
+        failpoints.hit("lease.off")
         give_back(lab, name, identity, token)
     elif token:
         lab.cancel(token)
@@ -82,8 +84,10 @@ def give_back(lab: Coordinator, name: str, identity: str, token: str) -> None:
     gives a place at once to whoever waits for it only if no reservation of ours stands on it.
     """
     lab.set_tags(name, {LEASE_TAG: "", BEAT_TAG: ""})
+    failpoints.hit("lease.untagged")
     if token:
         lab.cancel(token)
+    failpoints.hit("lease.cancelled")
     lab.release(name, holder=identity)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from farm import events
+from farm import events, failpoints
 from farm.errors import JournalError
 from farm.run.interrupts import uninterrupted
 
@@ -28,7 +28,7 @@ class JournalWriter:
     """Appends events to one journal; it holds the file alone until :meth:`close`."""
 
     def __init__(self, path: Path, descriptor: int, seq: int, clock: Callable[[], float]) -> None:
-        """Use :meth:`create` or :meth:`open`."""
+        """Use :meth:`create` or :meth:`open`; ``seq`` is the next event's number."""
         self.path = path
         self._descriptor = descriptor
         self._seq = seq
@@ -83,16 +83,29 @@ class JournalWriter:
         where = f"{self.path}:{self._seq + 1}"
         if len(line) > events.MAX_LINE:
             raise JournalError(f"{where}: event of {len(line)} bytes, limit {events.MAX_LINE}")
+        point = f"journal.{event.state if isinstance(event, events.StateChanged) else event.type}"
         with uninterrupted():  # a line that is half written, or not counted, ends the journal
             try:
-                view = memoryview(line)
-                while view:
-                    view = view[os.write(self._descriptor, view) :]
-                if isinstance(stamped, _DURABLE):
-                    os.fsync(self._descriptor)
+                failpoints.hit(f"{point}.before")
+                self._append(line, durable=isinstance(stamped, _DURABLE))
             except OSError as error:
                 raise JournalError(f"{where}: cannot be written: {error.strerror}") from error
             self._seq += 1
+            failpoints.hit(f"{point}.after")
+
+    def _append(self, line: bytes, *, durable: bool) -> None:
+        """Write a line whole or not at all: another one may yet find room."""
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        try:
+            view = memoryview(line)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+            if durable:
+                os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, end)
+            os.lseek(self._descriptor, end, os.SEEK_SET)
+            raise
 
     def close(self) -> None:
         """Sync the journal and let go of it."""
