@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from farm.errors import JournalError
-from farm.model import TestKey, Verdict
+from farm.model import Purpose, TestKey, Verdict
 
 FORMAT_VERSION = 1
 MAX_LINE = 4 << 20
@@ -108,6 +108,8 @@ class JobStarted(_Event):
 
     ``boot_id`` is the controller's /proc/sys/kernel/random/boot_id; ``hardware`` identifies the
     hardware for series (revision, firmware; emulator and its version for virtual boards).
+    ``plan`` names the nightly plan that the run carries out, ``follows`` the jobs whose tests a
+    follow-up tries again.
     """
 
     type: Literal["job_started"] = "job_started"
@@ -120,6 +122,9 @@ class JobStarted(_Event):
     farm_version: str = ""
     argv: list[str] = []
     effort: Effort = Effort()
+    plan: str = ""
+    purpose: Purpose = Purpose.FIRST
+    follows: list[str] = []
     controller: str = ""
     boot_id: str = ""
     pid: Number = 0

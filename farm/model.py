@@ -32,6 +32,14 @@ class Verdict(StrEnum):
         return self in (Verdict.INFRA, Verdict.MISS, Verdict.NEW)
 
 
+class Purpose(StrEnum):
+    """Why a run has a job."""
+
+    FIRST = ""
+    RETRY = "retry"  # tries what board or lab left open in another job
+    REPEAT = "repeat"  # tells more about what failed anew in another job
+
+
 WORST_FIRST = (
     Verdict.FAIL,
     Verdict.ERROR,

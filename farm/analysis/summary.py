@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from farm.analysis.verdicts import count, exit_code, total
 from farm.model import Verdict
+from farm.settling import Part, in_order
 from farm.store import Store, load_run
 from farm.store.records import JobRecord, RunRecord, TestRecord
 
@@ -65,7 +66,21 @@ def summarise(run: RunRecord) -> RunSummary:
         for job in run.jobs
     )
     verdicts = total(job.verdicts for job in jobs)
-    return RunSummary(run.id, jobs, verdicts, exit_of((job.verdicts, job.ok) for job in jobs))
+    return RunSummary(run.id, jobs, verdicts, exit_of([verdicts], ok=in_order(parts(run))))
+
+
+def parts(run: RunRecord) -> list[Part]:
+    """Return a run's jobs as :mod:`farm.settling` takes them."""
+    return [
+        Part(
+            job=job.job,
+            purpose=job.purpose,
+            follows=job.follows,
+            ok=job.ok,
+            verdicts={test.nodeid: test.verdict for test in job.tests},
+        )
+        for job in run.jobs
+    ]
 
 
 def second_attempts(first_reasons: Sequence[str]) -> str:
@@ -81,16 +96,13 @@ def second_attempts(first_reasons: Sequence[str]) -> str:
     return f"{said}: {first_reasons[0]}" + (" …" if len(set(first_reasons)) > 1 else "")
 
 
-def exit_of(jobs: Iterable[tuple[Mapping[Verdict, int], bool]]) -> int:
-    """Return the exit code of a run from its jobs: verdict counts, and whether it ended in order.
+def exit_of(verdicts: Iterable[Mapping[Verdict, int]], *, ok: bool) -> int:
+    """Return the exit code of a run: its jobs' verdict counts, and whether it ended in order.
 
-    A job that did not end in order is a gap whatever its verdicts, and so is a run in which nothing
+    A run that did not end in order has a gap whatever its verdicts, and so has one in which nothing
     ran; one board of several that share the tests may have had none of them.
     """
-    listed = list(jobs)
-    code = exit_code(total(counts for counts, _ in listed))
-    in_order = all(ok for _, ok in listed) and any(counts for counts, _ in listed)
-    return code or (0 if in_order else 3)
+    return exit_code(total(verdicts)) or (0 if ok else 3)
 
 
 def unsettled(run: RunRecord) -> tuple[tuple[JobRecord, TestRecord], ...]:

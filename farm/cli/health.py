@@ -32,13 +32,15 @@ def check_after_infra(
     """Check the boards on which a test's last verdict is INFRA, in the lab at ``coordinator``."""
     from farm.lab.coordinator import normal_address
 
-    for job in jobs:
-        board = job.spec.board
-        if Verdict.INFRA not in job.view.final_counts():
-            continue
+    troubled = {
+        job.spec.board: job.spec.board_type
+        for job in jobs
+        if Verdict.INFRA in job.view.final_counts()
+    }
+    for board, board_type in troubled.items():
         say(f"{board}: checking the board, since a test on it ended in INFRA (Ctrl-C leaves it)")
         try:
-            found = check_board(normal_address(coordinator), board, types[job.spec.board_type])
+            found = check_board(normal_address(coordinator), board, types[board_type])
         except KeyboardInterrupt:
             say(f"{board}: not checked")
             return

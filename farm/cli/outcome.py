@@ -15,6 +15,8 @@ from farm.again import again
 from farm.cli.output import add_row, out, table
 from farm.cli.phases import Phases
 from farm.errors import FarmError
+from farm.model import Purpose, Verdict
+from farm.settling import Part, in_order, standing
 
 if TYPE_CHECKING:
     from farm.run.job import JobSpec
@@ -89,14 +91,33 @@ def keep(
 
 def exit_of(jobs: Sequence[Job]) -> int:
     """Return the exit code that jobs ask for."""
-    from farm.analysis import exit_code
+    from farm.analysis import exit_of
 
-    counts: Counter[Any] = Counter()
+    return exit_of(standing_counts(jobs), ok=in_order(_parts(jobs)))
+
+
+def standing_counts(jobs: Sequence[Job]) -> list[dict[Verdict, int]]:
+    """Return for each job how many of its tests have each verdict, of those that count."""
+    found = []
+    stands = standing(_parts(jobs))
     for job in jobs:
-        counts.update(job.view.final_counts())
-    code = exit_code(counts)
-    broken = not counts or any(not job.view.ok for job in jobs)
-    return code or (3 if broken else 0)
+        verdicts = job.view.final_verdicts()
+        counts = Counter(verdicts[nodeid] for nodeid in stands[job.spec.job])
+        found.append({verdict: counts[verdict] for verdict in Verdict if counts[verdict]})
+    return found
+
+
+def _parts(jobs: Sequence[Job]) -> list[Part]:
+    return [
+        Part(
+            job=job.spec.job,
+            purpose=job.spec.purpose,
+            follows=job.spec.follows,
+            ok=job.view.ok,
+            verdicts=job.view.final_verdicts(),
+        )
+        for job in jobs
+    ]
 
 
 def overhead(jobs: Sequence[Job]) -> dict[str, float] | None:
@@ -127,9 +148,11 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
                 "kernel": job.view.kernel,
                 "journal": str(job.spec.journal),
                 "seed": job.spec.effort.seed,
-                "verdicts": {str(name): n for name, n in job.view.final_counts().items()},
+                "purpose": job.spec.purpose.value,
+                "follows": job.spec.follows,
+                "verdicts": {str(name): n for name, n in counts.items()},
             }
-            for job in outcome.jobs
+            for job, counts in zip(outcome.jobs, standing_counts(outcome.jobs), strict=True)
         ],
         "report": outcome.report,
         "overhead": overhead(outcome.jobs),
@@ -168,15 +191,23 @@ def _commands(job: Job) -> list[str]:
             effort=spec.effort if finding.seeded else None,
         )
         for finding in job.view.last.values()
-        if finding.verdict.is_failure
+        if finding.verdict.is_failure and spec.purpose is not Purpose.REPEAT
     ]
+
+
+def _note(job: Job) -> str:
+    """Return what a follow-up is for, and why a job ended early, where either is so."""
+    spec = job.spec
+    purpose = f"{spec.purpose} of {', '.join(spec.follows)}" if spec.purpose else ""
+    return "; ".join(filter(None, (purpose, job.view.reason)))
 
 
 def print_summary(outcome: Outcome) -> None:
     """Print a row per board, and where the report is."""
     listing = table("board", "type", "kernel", "verdicts", "", title=f"run {outcome.run}")
-    for job in outcome.jobs:
-        counts = job.view.final_counts()
+    for job, counted in zip(outcome.jobs, standing_counts(outcome.jobs), strict=True):
+        # What a repeat sees does not count, but is what one wants to see of it.
+        counts = job.view.final_counts() if job.spec.purpose is Purpose.REPEAT else counted
         verdicts = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
         cells = [job.spec.board, job.spec.board_type, job.view.kernel or "never came up"]
         style = "red" if any(verdict.is_failure for verdict in counts) else "green"
@@ -184,7 +215,7 @@ def print_summary(outcome: Outcome) -> None:
             style = "yellow" if style == "green" else style
         add_row(
             listing,
-            [*cells, verdicts or "nothing ran", job.view.reason],
+            [*cells, verdicts or "nothing ran", _note(job)],
             styles={3: style, 4: "yellow"},
         )
     console = out()

@@ -51,7 +51,7 @@ def run_line(line: RunLine) -> dict[str, Any]:
         "run": line.id,
         "started": iso(line.started_at),
         "ended": iso(line.ended_at),
-        "exit": exit_of((counts, line.ok) for counts in line.verdicts.values()),
+        "exit": exit_of(line.verdicts.values(), ok=line.ok),
         "boards": {board: _verdicts(counts) for board, counts in line.verdicts.items()},
     }
 
@@ -144,6 +144,9 @@ def _job(job: JobRecord) -> dict[str, Any]:
         "kernel": job.kernel,
         "farm_version": job.farm_version,
         "effort": job.effort.model_dump(),
+        "plan": job.plan,
+        "purpose": job.purpose.value,
+        "follows": list(job.follows),
         "controller": job.controller,
         "journal": job.journal,
         "started": iso(job.started_at),

@@ -6,10 +6,11 @@ import secrets
 import time
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farm.errors import ConfigError
 from farm.events import MAX_SEED, Effort, ImageInfo
+from farm.model import Purpose
 
 JOURNAL = "journal.jsonl"
 WORKER_LOG = "worker.log"
@@ -27,10 +28,11 @@ class JobSpec(BaseModel):
     """One board's part of a run.
 
     ``suites`` are paths below ``testsuites/``; ``select`` limits the job to these pytest node ids
-    (None: all that the suites hold); ``wait_s`` is how long to wait for a board that is held.
+    (None: all that the suites hold), in this order; ``until`` is when no further test is begun, in
+    seconds since the epoch; ``wait_s`` is how long to wait for a board that is held.
     ``effort`` has a seed. ``shard`` of ``shards`` is the part of the tests that is this job's,
     where boards of an exact type share them; ``cached`` lets an exact board's answers come from the
-    cache.
+    cache. ``plan``, ``purpose`` and ``follows`` are as in :class:`farm.events.JobStarted`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +53,10 @@ class JobSpec(BaseModel):
     shard: int = 0
     shards: int = 1
     cached: bool = True
+    plan: str = ""
+    purpose: Purpose = Purpose.FIRST
+    follows: list[str] = []
+    until: float | None = Field(default=None, gt=0.0)
     argv: list[str] = []
 
     @property

@@ -129,14 +129,17 @@ class JobView:
         return Counter(finding.verdict for finding in self.last.values())
 
     def final_counts(self) -> dict[Verdict, int]:
-        """Return verdicts of a job that is over: cut short is INFRA, not reached is MISS."""
-        found = Counter(
-            finding.verdict for name, finding in self.last.items() if name not in self.began
-        )
-        found[Verdict.INFRA] += len(self.began)
-        reached = self.last.keys() | self.began.keys()
-        found[Verdict.MISS] += sum(1 for nodeid in self.planned if nodeid not in reached)
+        """Return how many tests of a job that is over have each verdict."""
+        found = Counter(self.final_verdicts().values())
         return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
+
+    def final_verdicts(self) -> dict[str, Verdict]:
+        """Return the verdicts of a job that is over: cut short is INFRA, not reached is MISS."""
+        return {
+            **dict.fromkeys(self.planned, Verdict.MISS),
+            **{nodeid: finding.verdict for nodeid, finding in self.last.items()},
+            **dict.fromkeys(self.began, Verdict.INFRA),
+        }
 
 
 def _is_of_a_whole_case(sample: events.SampleEvent) -> bool:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, Oper
 from farm.errors import FarmError, InfraError, UsageError
 from farm.paths import data_dir
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; a database at it opens without loading Alembic."""
 
 BUSY_TIMEOUT_MS = 30_000

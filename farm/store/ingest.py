@@ -17,6 +17,7 @@ from farm.store import models as t
 from farm.store.engine import Store
 from farm.store.fold import Folded, fold_journal
 from farm.store.records import ImageRecord, JobRecord, SampleRecord
+from farm.store.settle import settle
 
 _CHUNK = 1000
 _T = TypeVar("_T")
@@ -94,6 +95,7 @@ def _ingest(connection: Connection, folded: Folded, journal: Path) -> bool:
     _boots(connection, job_id, job)
     _logs(connection, job_id, job)
     _tests(connection, job_id, job)
+    settle(connection, job.run)
     return True
 
 
@@ -121,6 +123,8 @@ def _job(connection: Connection, folded: Folded) -> int:
                 hardware=dict(job.hardware),
                 argv=list(job.argv),
                 effort=job.effort.model_dump(),
+                purpose=job.purpose.value,
+                follows=list(job.follows),
                 head=folded.head,
             )
             .returning(t.Job.id)

@@ -30,6 +30,7 @@ from farm.store.series import KEY_LENGTH
 JOB_FIELDS = (
     *("job", "board", "board_type", "farm_version", "controller", "boot_id", "pid"),
     *("started_at", "ended_at", "events", "finished", "ok", "reason", "problem", "journal"),
+    "plan",
 )
 TEST_FIELDS = (
     *("nodeid", "attempt", "final", "suite", "test", "case", "case_hash", "reason", "duration_s"),
@@ -115,6 +116,9 @@ class Job(Base):
     boot_id: Mapped[str]
     pid: Mapped[int]
     effort: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    plan: Mapped[str] = mapped_column(server_default="")
+    purpose: Mapped[str] = mapped_column(String(8), server_default="")
+    follows: Mapped[list[str]] = mapped_column(server_default=text("'[]'"))
     started_at: Mapped[float]
     ended_at: Mapped[float]
     head: Mapped[str] = mapped_column(String(64))

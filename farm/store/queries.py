@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 
 from farm.errors import UsageError
 from farm.events import Effort
-from farm.model import Absent, ImageProvenance, Verdict
+from farm.model import Absent, ImageProvenance, Purpose, Verdict
+from farm.settling import Part, in_order
 from farm.store import models as t
 from farm.store.engine import Store
 from farm.store.ingest import chunks
@@ -89,18 +90,22 @@ def list_runs(store: Store, limit: int | None = None) -> tuple[RunLine, ...]:
         ).all()
         ids = [run.id for run in runs]
         ended: dict[str, float] = {}
-        broken: set[str] = set()
+        parts: dict[str, list[Part]] = defaultdict(list)
         verdicts: dict[str, dict[str, dict[Verdict, int]]] = defaultdict(dict)
         for some in chunks(ids):
             for job in connection.execute(
-                sa.select(t.Job.run_id, t.Job.board, t.Job.ended_at, t.Job.ok)
+                sa.select(
+                    *(t.Job.run_id, t.Job.job, t.Job.board, t.Job.ended_at),
+                    *(t.Job.ok, t.Job.purpose, t.Job.follows),
+                )
                 .where(t.Job.run_id.in_(some))
                 .order_by(t.Job.started_at, t.Job.job)
             ):
                 ended[job.run_id] = max(ended.get(job.run_id, 0.0), job.ended_at)
                 verdicts[job.run_id].setdefault(job.board, {})
-                if not job.ok:
-                    broken.add(job.run_id)
+                parts[job.run_id].append(
+                    Part(job.job, Purpose(job.purpose), job.follows, job.ok, {})
+                )
             for run_id, board, verdict, number in connection.execute(
                 sa.select(t.Job.run_id, t.Job.board, t.Test.verdict, sa.func.count())
                 .join(t.Test, t.Test.job_id == t.Job.id)
@@ -113,7 +118,7 @@ def list_runs(store: Store, limit: int | None = None) -> tuple[RunLine, ...]:
             run.id,
             run.started_at,
             ended.get(run.id, run.started_at),
-            run.id not in broken,
+            in_order(parts[run.id]),
             verdicts[run.id],
         )
         for run in runs
@@ -244,6 +249,8 @@ def _job(connection: Connection, job: Any) -> JobRecord:
         hardware=job.hardware,
         argv=tuple(job.argv),
         effort=Effort.model_validate(job.effort),
+        purpose=Purpose(job.purpose),
+        follows=tuple(job.follows),
         boots=boots,
         states=tuple(
             StateRecord(one.at, one.state, one.detail)

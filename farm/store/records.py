@@ -8,7 +8,7 @@ from typing import Any
 
 from farm.again import again
 from farm.events import Effort
-from farm.model import WITHIN, Absent, ImageProvenance, Verdict
+from farm.model import WITHIN, Absent, ImageProvenance, Purpose, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TestRecord:
-    """One attempt of one test; ``final`` marks the attempt that counts.
+    """One attempt of one test; ``final`` marks the attempt that counts for the run.
 
     ``boot`` is the number of the boot that it ran on, 0 where it ran on none; ``started_at`` is
     seconds since the epoch, 0.0 where it never started. ``observed`` is what a NEW one saw and
@@ -135,8 +135,9 @@ class JobRecord:
     """A run's part on one board, as its journal tells it.
 
     ``finished`` says whether the journal has its last event; ``ok`` and ``reason`` are that
-    event's. ``effort`` says how long, how often and with which seed was tried. ``problem`` names
-    the line from which on the journal could not be read.
+    event's. ``effort`` says how long, how often and with which seed was tried. ``plan`` names the
+    nightly plan that the run carried out; ``follows`` are the jobs whose tests a follow-up tries.
+    ``problem`` names the line from which on the journal could not be read.
     """
 
     run: str
@@ -148,6 +149,9 @@ class JobRecord:
     farm_version: str
     argv: tuple[str, ...]
     effort: Effort
+    plan: str
+    purpose: Purpose
+    follows: tuple[str, ...]
     controller: str
     boot_id: str
     pid: int
@@ -179,7 +183,7 @@ class JobRecord:
 
     @property
     def final_tests(self) -> tuple[TestRecord, ...]:
-        """One row per test: the attempt that counts."""
+        """One row per test: the attempt that counts, where it is one of this job's."""
         return tuple(test for test in self.tests if test.final)
 
     @property
@@ -188,8 +192,9 @@ class JobRecord:
 
         Tests within a test are not counted: they were tried twice because it was.
         """
-        first = (one for one in self.tests if one.attempt == 1 and not one.final)
-        return tuple(one.reason for one in first if WITHIN not in one.nodeid)
+        twice = {one.nodeid for one in self.tests if one.attempt == 2 and WITHIN not in one.nodeid}
+        first = (one for one in self.tests if one.attempt == 1 and one.nodeid in twice)
+        return tuple(one.reason for one in first) if self.purpose is not Purpose.REPEAT else ()
 
     @property
     def exact(self) -> bool:
@@ -218,9 +223,9 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunLine:
-    """One run in a listing; ``verdicts`` counts final attempts by board.
+    """One run in a listing; ``verdicts`` counts the attempts that count, by board.
 
-    ``ok`` says whether all of its jobs ended in order.
+    ``ok`` says whether all of its jobs ended in order, or a retry of theirs did.
     """
 
     id: str
