@@ -58,10 +58,11 @@ def standing(parts: Iterable[Part]) -> dict[str, frozenset[str]]:
 def in_order(parts: Iterable[Part]) -> bool:
     """Return whether every first job ended in order, or a retry of it did in its place."""
     listed = list(parts)
-    made_good = {
-        name
-        for part in listed
-        if part.purpose is Purpose.RETRY and part.ok
-        for name in part.follows
-    }
-    return all(part.ok or part.job in made_good for part in listed if part.purpose is Purpose.FIRST)
+    good = made_good(listed)
+    return all(part.ok or part.job in good for part in listed if part.purpose is Purpose.FIRST)
+
+
+def made_good(parts: Iterable[Part]) -> frozenset[str]:
+    """Return the jobs of which a retry ended in order."""
+    retries = (part for part in parts if part.purpose is Purpose.RETRY and part.ok)
+    return frozenset(name for retry in retries for name in retry.follows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from farm.analysis.verdicts import count, exit_code, total
 from farm.model import Verdict
-from farm.settling import Part, in_order
+from farm.settling import in_order
 from farm.store import Store, load_run
 from farm.store.records import JobRecord, RunRecord, TestRecord
 
@@ -66,21 +66,7 @@ def summarise(run: RunRecord) -> RunSummary:
         for job in run.jobs
     )
     verdicts = total(job.verdicts for job in jobs)
-    return RunSummary(run.id, jobs, verdicts, exit_of([verdicts], ok=in_order(parts(run))))
-
-
-def parts(run: RunRecord) -> list[Part]:
-    """Return a run's jobs as :mod:`farm.settling` takes them."""
-    return [
-        Part(
-            job=job.job,
-            purpose=job.purpose,
-            follows=job.follows,
-            ok=job.ok,
-            verdicts={test.nodeid: test.verdict for test in job.tests},
-        )
-        for job in run.jobs
-    ]
+    return RunSummary(run.id, jobs, verdicts, exit_of([verdicts], ok=in_order(run.parts)))
 
 
 def second_attempts(first_reasons: Sequence[str]) -> str:

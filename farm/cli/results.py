@@ -17,6 +17,7 @@ from farm.model import WORST_FIRST, Verdict
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from farm.analysis.judgement import Judgements
     from farm.store import IngestResult
     from farm.store.records import JobRecord, RunRecord, TestRecord
 
@@ -148,6 +149,7 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Show what came out of a run, failures first; exits 0 whatever it was."""
+    from farm.analysis.judgement import judge
     from farm.report.json import show as shown
 
     record = load_record(run, db)
@@ -163,7 +165,7 @@ def show(
     ]
     if listed:
         console.print()
-        console.print(_cases(listed))
+        console.print(_cases(listed, judge(record)))
     print_again([job.again(test) for job, test in rows if test.verdict.is_failure], record.id)
     if hidden := len(rows) - len(listed):
         err().print(f"{hidden} passed or skipped (--all lists them)")
@@ -269,19 +271,22 @@ def _boards(run: RunRecord) -> Table:
     from farm.analysis import summarise
 
     boards = table("board", "type", "kernel", "verdicts", "", title=f"run {run.id}")
-    for job in summarise(run).jobs:
-        verdicts = job.verdicts
+    for job, summary in zip(run.jobs, summarise(run).jobs, strict=True):
+        verdicts = summary.verdicts
         cells = (job.board, job.board_type, job.kernel or "never came up", _counts(verdicts))
         style = STYLES[next(iter(verdicts))] if verdicts else "yellow"
-        add_row(boards, (*cells, job.reason), styles={3: style, 4: "yellow"})
+        note = "; ".join(filter(None, (job.errand, summary.reason)))
+        add_row(boards, (*cells, note), styles={3: style, 4: "yellow"})
     return boards
 
 
-def _cases(rows: Iterable[tuple[JobRecord, TestRecord]]) -> Table:
+def _cases(rows: Iterable[tuple[JobRecord, TestRecord]], judged: Judgements) -> Table:
     from farm.report.text import assignments, duration, one_line, shorten
 
     cases = table("verdict", "board", "suite", "test", "took", "reason")
     for job, test in rows:
+        told = judged.get((job.job, test.nodeid))
+        reason = "; ".join(filter(None, (told.text if told else "", test.reason)))
         name = f"{test.test} {assignments(test.params)}".strip()
         cells = (
             test.verdict.value,
@@ -289,7 +294,7 @@ def _cases(rows: Iterable[tuple[JobRecord, TestRecord]]) -> Table:
             test.suite,
             name,
             duration(test.duration_s),
-            shorten(one_line(test.reason), REASON),
+            shorten(one_line(reason), REASON),
         )
         add_row(cases, cells, styles={0: STYLES[test.verdict]})
     return cases

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from farm.analysis import exit_of, summarise
+from farm.analysis.judgement import Judgement, judge
 from farm.analysis.verdicts import count
 from farm.model import Verdict
 from farm.report.text import iso, number
@@ -32,7 +33,7 @@ def document(run: RunRecord) -> dict[str, Any]:
         "exit": summary.exit,
         "verdicts": _verdicts(summary.verdicts),
         "jobs": [_job(job) for job in run.jobs],
-        "cases": [_case(job, test, full=True) for job in run.jobs for test in job.final_tests],
+        "cases": _cases(run, full=True),
     }
 
 
@@ -41,7 +42,7 @@ def show(run: RunRecord) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "run": run.id,
-        "cases": [_case(job, test) for job in run.jobs for test in job.final_tests],
+        "cases": _cases(run),
     }
 
 
@@ -60,7 +61,32 @@ def _verdicts(counts: Mapping[Verdict, int]) -> dict[str, int]:
     return {verdict.value: counted for verdict, counted in counts.items()}
 
 
-def _case(job: JobRecord, test: TestRecord, *, full: bool = False) -> dict[str, Any]:
+def _cases(run: RunRecord, *, full: bool = False) -> list[dict[str, Any]]:
+    judged = judge(run)
+    return [
+        {
+            **_case(job, test, full=full),
+            "judgement": judgement(judged.get((job.job, test.nodeid))),
+        }
+        for job in run.jobs
+        for test in job.final_tests
+    ]
+
+
+def judgement(judged: Judgement | None) -> dict[str, Any] | None:
+    """Return what the follow-ups of a test say of it, None where there were none."""
+    if judged is None:
+        return None
+    return {
+        "kind": judged.kind.value,
+        "text": judged.text,
+        "tallies": [
+            {"board": one.board, "failed": one.failed, "of": one.of} for one in judged.tallies
+        ],
+    }
+
+
+def _case(job: JobRecord, test: TestRecord, *, full: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
         "board": job.board,
         "board_type": job.board_type,

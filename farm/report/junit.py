@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
+from farm.analysis.judgement import Judgement, Judgements, judge
 from farm.model import Verdict
 from farm.report.text import iso, one_line, plain
 from farm.store.records import JobRecord, RunRecord, TestRecord
@@ -29,19 +30,24 @@ def render(run: RunRecord) -> str:
     """Return the run's final verdicts as JUnit XML."""
     root = ET.Element("testsuites", name=plain(run.id))
     taken: set[tuple[str, str]] = set()
-    for job in run.jobs:
+    judged = judge(run)
+    for job in run.counting:
         suites: dict[str, list[TestRecord]] = {}
         for test in job.final_tests:
             suites.setdefault(test.suite, []).append(test)
         for suite, tests in suites.items():
-            root.append(_suite(job, suite, tests, taken))
+            root.append(_suite(job, suite, tests, taken, judged))
     _sum_up(root, [test for job in run.jobs for test in job.final_tests])
     ET.indent(root, " ")
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, "unicode") + "\n"
 
 
 def _suite(
-    job: JobRecord, suite: str, tests: list[TestRecord], taken: set[tuple[str, str]]
+    job: JobRecord,
+    suite: str,
+    tests: list[TestRecord],
+    taken: set[tuple[str, str]],
+    judged: Judgements,
 ) -> ET.Element:
     element = ET.Element(
         "testsuite",
@@ -59,11 +65,13 @@ def _suite(
     ):
         ET.SubElement(properties, "property", name=plain(name), value=plain(value))
     for test in tests:
-        element.append(_case(job, test, taken))
+        element.append(_case(job, test, taken, judged.get((job.job, test.nodeid))))
     return element
 
 
-def _case(job: JobRecord, test: TestRecord, taken: set[tuple[str, str]]) -> ET.Element:
+def _case(
+    job: JobRecord, test: TestRecord, taken: set[tuple[str, str]], judged: Judgement | None
+) -> ET.Element:
     module, _, name = test.nodeid.partition("::")
     classname = one_line(f"{job.board}.{module.removesuffix('.py').replace('/', '.')}")
     element = ET.Element(
@@ -77,14 +85,15 @@ def _case(job: JobRecord, test: TestRecord, taken: set[tuple[str, str]]) -> ET.E
         for requirement in test.requirements:
             ET.SubElement(properties, "property", name="requirement", value=plain(requirement))
     if test.verdict in _ELEMENT:
+        reason = "\n".join(filter(None, (judged.text if judged else "", test.reason)))
         outcome = ET.SubElement(
             element,
             _ELEMENT[test.verdict],
             type=test.verdict.value,
-            message=one_line(test.reason) or test.verdict.value,
+            message=one_line(reason) or test.verdict.value,
         )
         if _ELEMENT[test.verdict] != "skipped":
-            outcome.text = plain(test.reason)
+            outcome.text = plain(reason)
     if test.console:
         ET.SubElement(element, "system-out").text = plain("\n".join(test.console))
     return element

@@ -35,7 +35,7 @@ class _Result:
 
 def render(run: RunRecord) -> str:
     """Return the run's final verdicts as KTAP."""
-    results = [_board(job) for job in run.jobs]
+    results = [_board(job) for job in run.counting]
     return "\n".join(_block("", results)) + "\n"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.analysis.headline import Headline, Line, Measured, headlines, moved
+from farm.analysis.judgement import Judgement, Judgements, judge
 from farm.analysis.requirements import RequirementRow, requirements
 from farm.analysis.summary import second_attempts
 from farm.analysis.trend import History, Trend, trends
@@ -23,7 +24,7 @@ VerdictHistory = Mapping[tuple[str, str], tuple[tuple[str, Verdict], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test as a row of the page; ``anchor`` is its id in it."""
+    """One test as a row of the page; ``anchor`` is its id in it, ``judged`` what repeats say."""
 
     anchor: str
     job: JobRecord
@@ -35,6 +36,7 @@ class Case:
     earlier_attempts: tuple[TestRecord, ...]
     complaints: tuple[ComplaintRecord, ...]
     earlier: tuple[tuple[str, Verdict], ...]
+    judged: Judgement | None
 
     @property
     def unseen(self) -> tuple[ComplaintRecord, ...]:
@@ -161,13 +163,14 @@ def page(
     known: Mapping[str, tuple[str, str]] | None = None,
 ) -> Page:
     """Work out the page of a run; ``known`` has suite and sentence of requirements."""
+    judged = judge(run)
     cases = [
-        _case(job, test, f"c{job_number}-{number}", history, verdict_history)
+        _case(job, test, f"c{job_number}-{number}", history, verdict_history, judged)
         for job_number, job in enumerate(run.jobs)
         for number, test in enumerate(job.final_tests)
     ]
     measured: list[Measured] = [(case.job, case.test, case.trends) for case in cases]
-    boards = tuple(_board(job) for job in run.jobs)
+    boards = tuple(_board(job) for job in run.counting)
     return Page(
         run=run,
         verdicts=total(board.verdicts for board in boards),
@@ -212,6 +215,7 @@ def _case(
     anchor: str,
     history: History,
     verdict_history: VerdictHistory,
+    judged: Judgements,
 ) -> Case:
     found = trends(test, history, job.run, noiseless=job.exact)
     loud = [trend for trend in found if not trend.quiet]
@@ -237,6 +241,7 @@ def _case(
         ),
         complaints=tuple(one for one in job.complaints if one.nodeid == test.nodeid),
         earlier=verdict_history.get((job.board, test.nodeid), ()),
+        judged=judged.get((job.job, test.nodeid)),
     )
 
 

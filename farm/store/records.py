@@ -9,6 +9,7 @@ from typing import Any
 from farm.again import again
 from farm.events import Effort
 from farm.model import WITHIN, Absent, ImageProvenance, Purpose, Verdict
+from farm.settling import Part, made_good
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,11 @@ class JobRecord:
         return tuple(one.reason for one in first) if self.purpose is not Purpose.REPEAT else ()
 
     @property
+    def errand(self) -> str:
+        """What a follow-up is for: ``retry of virt-smmuv3-1``; empty for a first job."""
+        return f"{self.purpose} of {', '.join(self.follows)}" if self.purpose else ""
+
+    @property
     def exact(self) -> bool:
         """Whether the board does the same in every boot, so that its numbers have no noise."""
         return self.hardware.get("exact") == "yes"
@@ -214,6 +220,31 @@ class RunRecord:
     id: str
     started_at: float
     jobs: tuple[JobRecord, ...]
+
+    @property
+    def parts(self) -> list[Part]:
+        """The jobs as :mod:`farm.settling` takes them."""
+        return [
+            Part(
+                job=job.job,
+                purpose=job.purpose,
+                follows=job.follows,
+                ok=job.ok,
+                verdicts={test.nodeid: test.verdict for test in job.tests},
+            )
+            for job in self.jobs
+        ]
+
+    @property
+    def counting(self) -> tuple[JobRecord, ...]:
+        """The jobs that count: no repeats, nor those that a retry made good altogether."""
+        good = made_good(self.parts)
+        return tuple(
+            job
+            for job in self.jobs
+            if job.purpose is not Purpose.REPEAT
+            and (job.final_tests or not (job.tests or job.job in good))
+        )
 
     @property
     def ended_at(self) -> float:

@@ -34,6 +34,7 @@ FIELDS = {
         "replicates",
         "seed",
         "decisions",
+        "judgement",
         "again",
     },
     "sample": {"metric", "value", "unit", "params", "replicate"},
