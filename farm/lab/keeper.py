@@ -112,9 +112,7 @@ class Keeper:
                 token=self._token,
                 run=self.request.run,
                 job=self.request.job,
-                pid=os.getpid(),
-                started=records.start_time(os.getpid()),
-                boot_id=records.boot_id(),
+                **records.this_process(),
             )
         )
         failpoints.hit("keeper.recorded")

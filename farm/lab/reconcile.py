@@ -7,14 +7,13 @@ that has changed hands in between is left alone.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 
 from farm import failpoints
 from farm.errors import LabError
-from farm.lab import records
+from farm.lab import client, records
 from farm.lab.coordinator import Coordinator, is_loopback, local_host, normal_address
 from farm.lab.lease import is_ours, new_identity
 from farm.lab.place import Place
@@ -98,14 +97,10 @@ def power_off(address: str, place: Place, identity: str) -> bool:
     """
     if not any("Power" in resource.cls for resource in place.resources):
         return False
-    host, _, user = identity.partition("/")
-    env = {key: value for key, value in os.environ.items() if not key.startswith("LG_")}
-    env |= {"LG_HOSTNAME": host, "LG_USERNAME": user}
-    command = [sys.executable, "-m", "labgrid.remote.client"]
-    command += ["-x", address, "-p", place.name, "power", "off"]
+    words, env = client.command(address, place.name, identity, "power", "off")
     try:
         done = subprocess.run(
-            command,
+            words,
             env=env,
             timeout=POWER_S,
             stdin=subprocess.DEVNULL,

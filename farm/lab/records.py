@@ -5,7 +5,9 @@ A record names the keeper by pid, start time and controller boot id: a pid alone
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,22 +18,16 @@ MAX_RECORD = 64 << 10
 """Longest record that is read, in bytes."""
 
 
-class LeaseRecord(BaseModel):
-    """Who holds which place of which lab, and which process keeps it.
+class OfProcess(BaseModel):
+    """What a process has written down of itself, so that it can be told from a later one.
 
-    ``started`` is the keeper's start time in clock ticks since boot (/proc/PID/stat field 22);
-    ``boot_id`` is /proc/sys/kernel/random/boot_id of the machine it runs on.
+    ``started`` is its start time in clock ticks since boot (/proc/PID/stat field 22); ``boot_id``
+    is /proc/sys/kernel/random/boot_id of the machine it runs on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     v: int = 1
-    coordinator: str
-    place: str
-    identity: str
-    token: str
-    run: str
-    job: str
     pid: int
     started: int
     boot_id: str
@@ -39,6 +35,23 @@ class LeaseRecord(BaseModel):
     def alive(self) -> bool:
         """Tell whether the very process that wrote the record still runs."""
         return self.boot_id == boot_id() and self.started == start_time(self.pid)
+
+
+class LeaseRecord(OfProcess):
+    """Who holds which place of which lab; the process is the keeper's."""
+
+    coordinator: str
+    place: str
+    identity: str
+    token: str
+    run: str
+    job: str
+
+
+def this_process() -> dict[str, Any]:
+    """Return what :class:`OfProcess` says of the process that asks."""
+    pid = os.getpid()
+    return {"pid": pid, "started": start_time(pid), "boot_id": boot_id()}
 
 
 def boot_id() -> str:
