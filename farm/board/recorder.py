@@ -24,6 +24,8 @@ KEPT_LINES = 5000
 """Lines kept in memory."""
 KEPT_EVENTS = 1000
 """Complaints kept in memory; a board that complains more often has long been told apart."""
+PORT_FILE = "console.port"
+"""File beside the log that says, as ``host:port``, where the stream can be had while recording."""
 MAX_LOG = 256 << 20
 """Bytes after which a recording is cut off, so that a babbling board cannot fill the disk."""
 
@@ -79,6 +81,7 @@ class ConsoleRecorder:
         """Prepare a recording of the port that ``open_port`` opens into ``folder``."""
         self.log = folder / "console.log"
         self.raw = folder / "console.raw"
+        self._port_file = folder / PORT_FILE
         self._open_port = open_port
         self._clock = clock
         self._recogniser = Recogniser(Matcher(patterns))
@@ -111,6 +114,8 @@ class ConsoleRecorder:
         self._stop.clear()
         self._connected.clear()
         self._fanout = FanOut(self._to_board)
+        with contextlib.suppress(OSError):  # it serves who watches, and no job
+            self._port_file.write_text("{}:{}\n".format(*self._fanout.address), encoding="ascii")
         self._thread = threading.Thread(target=self._record, name="console", daemon=True)
         self._thread.start()
         if not self._connected.wait(timeout):
@@ -125,6 +130,8 @@ class ConsoleRecorder:
             return
         self._stop.set()
         thread.join(timeout=10.0)
+        with contextlib.suppress(OSError):
+            self._port_file.unlink(missing_ok=True)
         if self._fanout is not None:
             self._fanout.close()
             self._fanout = None

@@ -55,6 +55,9 @@ GROUPS = {
 TOP_LEVEL = (
     "farm.cli.run",
     "farm.cli.boards",
+    "farm.cli.watch",
+    "farm.cli.logs",
+    "farm.cli.console",
     "farm.cli.doctor",
     "farm.cli.results",
     "farm.cli.requirements",

@@ -21,6 +21,7 @@ from farm.errors import BoardError, FarmError, InfraError, LabError
 from farm.inventory import load_board_type
 from farm.lab.coordinator import local_host
 from farm.lab.lease import Lease, LeaseRequest, new_identity
+from farm.run import joblist
 
 if TYPE_CHECKING:
     from farm.board.checkup import Checkup
@@ -116,16 +117,25 @@ def _carry_out(spec: CheckSpec, say: Say) -> Over:
         coordinator=spec.coordinator,
         place=spec.board,
         identity=new_identity(local_host()),
-        run="check",
+        run=joblist.CHECK,
         job=spec.folder.name,
     )
+    board_type = load_board_type(spec.config)
     program = payload.build()
+    joblist.enlist(
+        coordinator=spec.coordinator,
+        board=spec.board,
+        board_type=board_type.name,
+        run=request.run,
+        job=request.job,
+        folder=spec.folder,
+    )
     lease = Lease.take(request, on_lost=lambda reason: _lost(reason, say))
     os.environ.update(lease.environment())
     clean = False
     try:
         os.chdir(paths.project_root())
-        checkup = Checkup(load_board_type(spec.config), program, spec.folder)
+        checkup = Checkup(board_type, program, spec.folder)
         try:
             _boots(spec, checkup, say)
         finally:

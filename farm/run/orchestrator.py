@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -59,7 +59,13 @@ class Job:
     heard: float = 0.0
     asked_to_stop: float = 0.0
     over: bool = False
-    findings_told: int = field(default=0)
+    findings_told: int = 0
+    state_told: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the job keeps its files."""
+        return self.spec.folder
 
 
 class Orchestrator:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.model import Verdict
-from farm.run.orchestrator import Job
+from farm.run.tail import last_lines
+from farm.run.view import JobView
 
 STYLES = {
     Verdict.PASS: "green",
@@ -37,7 +38,25 @@ LOUD = frozenset(
 
 CONSOLE = "console.log"
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ")
-TAIL = 4096
+
+
+class Shown(Protocol):
+    """A job whose progress is shown; the last two remember what was told of it."""
+
+    @property
+    def view(self) -> JobView:
+        """The job as far as its journal tells."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its console is recorded."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+
+    findings_told: int
+    state_told: str
 
 
 class LiveProgress:
@@ -63,16 +82,16 @@ class LiveProgress:
         """Wipe the table away."""
         self._live.stop()
 
-    def update(self, jobs: Sequence[Job]) -> None:
+    def update(self, jobs: Sequence[Shown]) -> None:
         """Redraw."""
         self._lines.failures(jobs)
         self._live.update(self._table(jobs))
 
     def say(self, text: str) -> None:
         """Print a line above the table."""
-        self._live.console.print(Text(_plain(text)))
+        self._live.console.print(Text(plain(text)))
 
-    def _table(self, jobs: Sequence[Job]) -> Table:
+    def _table(self, jobs: Sequence[Shown]) -> Table:
         elapsed = time.monotonic() - self._start
         table = Table(box=None, pad_edge=False, title=f"{elapsed:.0f} s", title_justify="left")
         for head in ("board", "state", "cases", "verdicts", "now"):
@@ -80,19 +99,17 @@ class LiveProgress:
         for job in jobs:
             view = job.view
             now = view.current or view.detail
-            last = last_line(job.spec.folder / CONSOLE)
             table.add_row(
-                Text(_plain(view.board), style="bold"),
-                Text("done" if job.over else _plain(view.state)),
+                Text(plain(view.board), style="bold"),
+                Text("done" if job.over else plain(view.state)),
                 Text(f"{view.done}/{len(view.planned) or '?'}"),
-                _verdicts(job),
-                Text(_plain(view.reason if job.over else now), overflow="ellipsis", no_wrap=True),
+                verdicts(view.counts()),
+                Text(plain(view.reason if job.over else now), overflow="ellipsis", no_wrap=True),
             )
-            if last and not job.over:
-                line = Text(
-                    _plain(_STAMP.sub("", last)), style="dim", overflow="ellipsis", no_wrap=True
-                )
-                table.add_row("", "", "", "", line)
+            if not job.over:
+                for line in console_lines(job.folder, 1):
+                    said = Text(line, style="dim", overflow="ellipsis", no_wrap=True)
+                    table.add_row("", "", "", "", said)
         return table
 
 
@@ -115,14 +132,14 @@ class PlainProgress:
     ) -> None:
         """Nothing to clear up."""
 
-    def update(self, jobs: Sequence[Job]) -> None:
+    def update(self, jobs: Sequence[Shown]) -> None:
         """Tell what is new."""
         self._lines.states(jobs)
         self._lines.failures(jobs)
 
     def say(self, text: str) -> None:
         """Tell one line."""
-        self._lines.print(Text(_plain(text)))
+        self._lines.print(Text(plain(text)))
 
 
 class _Lines:
@@ -130,15 +147,14 @@ class _Lines:
 
     def __init__(self, show: Callable[[Text], None]) -> None:
         self.print = show
-        self._states: dict[str, str] = {}
 
-    def states(self, jobs: Sequence[Job]) -> None:
+    def states(self, jobs: Sequence[Shown]) -> None:
         for job in jobs:
             view = job.view
             state = "done" if job.over else view.state
-            if self._states.get(view.board) == state:
+            if job.state_told == state:
                 continue
-            self._states[view.board] = state
+            job.state_told = state
             words = view.detail
             if state == "ready":
                 words = f"after {view.boot_s:.1f} s, kernel {view.kernel}"
@@ -146,15 +162,15 @@ class _Lines:
                 words = f"{len(view.planned)} tests"
             elif job.over:
                 words = view.reason or f"{view.done}/{len(view.planned)} tests"
-            self.print(Text(_plain(f"{view.board}: {state} {words}".rstrip())))
+            self.print(Text(plain(f"{view.board}: {state} {words}".rstrip())))
 
-    def failures(self, jobs: Sequence[Job]) -> None:
+    def failures(self, jobs: Sequence[Shown]) -> None:
         for job in jobs:
             findings = job.view.told
             for finding in findings[job.findings_told :]:
                 if finding.verdict in LOUD:
                     line = Text(f"{finding.verdict:5} ", style=STYLES[finding.verdict])
-                    line.append(_plain(f"{job.view.board}: {finding.nodeid}: {finding.reason}"), "")
+                    line.append(plain(f"{job.view.board}: {finding.nodeid}: {finding.reason}"), "")
                     self.print(line)
             job.findings_told = len(findings)
 
@@ -165,25 +181,20 @@ def progress(console: Console) -> LiveProgress | PlainProgress:
     return LiveProgress(console) if live else PlainProgress(console)
 
 
-def last_line(path: Path) -> str:
-    """Return the last whole line of a file that may still grow, or nothing."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - TAIL))
-            lines = stream.read(TAIL).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return next((line for line in reversed(lines) if line.strip()), "")
+def console_lines(folder: Path, count: int) -> list[str]:
+    """Return the last lines of a job's console as one can show them, without their times."""
+    return [plain(_STAMP.sub("", line)) for line in last_lines(folder / CONSOLE, count)]
 
 
-def _verdicts(job: Job) -> Text:
+def verdicts(counts: Mapping[Verdict, int]) -> Text:
+    """Return how many tests ended with each verdict, in words."""
     text = Text()
-    for verdict, number in sorted(job.view.counts().items()):
+    for verdict, number in sorted(counts.items()):
         text.append(f"{number} {verdict} ", style=STYLES[verdict])
     return text
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return the first line of a text, with nothing in it that drives a terminal."""
     line = text.partition("\n")[0]
     return "".join(char if char.isprintable() else " " for char in line)[:400]

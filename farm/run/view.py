@@ -12,6 +12,7 @@ from pathlib import Path
 from farm import events
 from farm.errors import JournalError
 from farm.model import WITHIN, Verdict, amount
+from farm.run.tail import Tail
 
 
 @dataclass(slots=True)
@@ -152,29 +153,19 @@ class Follower:
     def __init__(self, path: Path) -> None:
         """Follow the journal at ``path``, which need not exist yet."""
         self._path = path
-        self._offset = 0
+        self._tail = Tail(path)
         self._number = 0
         self.problem = ""
         """Which line could not be read and why, or empty."""
 
     def news(self) -> list[events.Event]:
         """Return the events that were written since the last call."""
-        if self.problem:
-            return []
-        try:
-            with self._path.open("rb") as stream:
-                stream.seek(self._offset)
-                data = stream.read()
-        except OSError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
         found: list[events.Event] = []
-        for line in whole.splitlines(keepends=True):
+        for line in () if self.problem else self._tail.lines():
             self._number += 1
             try:
                 found.append(events.decode(line, where=f"{self._path}:{self._number}"))
             except JournalError as error:
                 self.problem = str(error)
                 break
-            self._offset += len(line)
         return found

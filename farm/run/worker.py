@@ -23,6 +23,7 @@ from farm.lab.coordinator import local_host
 from farm.lab.lease import Lease, LeaseRequest, new_identity
 from farm.lab.processes import leave
 from farm.model import Verdict
+from farm.run import joblist
 from farm.run.interrupts import uninterrupted
 from farm.run.job import TAKEN, JobSpec
 from farm.run.journal import JournalWriter
@@ -88,6 +89,7 @@ class Worker:
             with uninterrupted():  # whatever happens from here on has a journal to go to
                 journal = JournalWriter.create(self.spec.journal)
                 journal.write(self._started())
+            self._enlist()
             with journal:
                 try:
                     self._take(journal)
@@ -128,6 +130,17 @@ class Worker:
             controller=local_host(),
             boot_id=records.boot_id(),
             pid=os.getpid(),
+        )
+
+    def _enlist(self) -> None:
+        spec = self.spec
+        joblist.enlist(
+            coordinator=spec.coordinator,
+            board=spec.board,
+            board_type=spec.board_type,
+            run=spec.run,
+            job=spec.job,
+            folder=spec.folder,
         )
 
     def _take(self, journal: JournalWriter) -> None:

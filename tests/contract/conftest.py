@@ -12,10 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from scripted_lab import scripted
 
 from farm.lab.coordinator import Coordinator
 
 BIN = Path(sys.executable).parent
+
+__all__ = ["sample_lab", "scripted", "state"]
 
 
 class Outlets:

@@ -9,59 +9,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from farm import inventory
 from farm.errors import LabError, UsageError
-from farm.image import Image, build, cache
-from farm.image.build import recipe
 from farm.lab import files, virtual
 from farm.lab.coordinator import Coordinator
 from farm.lab.faults import Fault
 from farm.lab.records import start_time
 
-SCRIPT = Path(__file__).resolve().parents[1] / "support" / "scripted_qemu.py"
 BIN = Path(sys.executable).parent
 WAIT_S = 60.0
-
-
-def fake_image() -> Image:
-    """Put an image into the cache that a scripted board boots as well as any."""
-    profile = inventory.load_image_profile("debian-13")
-    image_id = "0123456789abcdef"
-    with cache.building():
-        folder = cache.images_dir() / ".build-fake"
-        folder.mkdir()
-        for name in (cache.KERNEL, cache.INITRD, cache.CLIENT_KEY):
-            (folder / name).write_bytes(b"scripted")
-        made = Image(
-            id=image_id, profile=profile.name, kernel=folder / cache.KERNEL,
-            initrd=folder / cache.INITRD, client_key=folder / cache.CLIENT_KEY,
-            host_key="ssh-ed25519 AAAA", kernel_release="0.0.0", packages=(), folder=folder,
-        )  # fmt: skip
-        cache.write_manifest(folder, made)
-        cache.remember(recipe(profile), cache.add(folder, image_id).id)
-    return build(profile)
-
-
-@pytest.fixture
-def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A machine whose QEMU is a script and whose image is ready; every lab ends with the test."""
-    for name in ("STATE", "DATA", "CACHE"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
-    program = tmp_path / "bin" / "qemu-system-aarch64"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {SCRIPT} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    fake_image()
-    yield tmp_path
-    for name in files.names():
-        virtual.down(name)
 
 
 def pids(name: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ from farm import events
 from farm.model import Verdict
 from farm.run.job import JobSpec
 from farm.run.orchestrator import Job
-from farm.run.progress import LiveProgress, PlainProgress, last_line, progress
+from farm.run.progress import LiveProgress, PlainProgress, progress
 from farm.run.view import Follower, JobView
 
 
@@ -77,13 +77,6 @@ def test_live_progress_shows_state_counts_and_console(
     text = stream.getvalue()
     for words in ("board-1", "running", "1/1", "1 PASS", "Linux version 6.12", "stopping"):
         assert words in text
-
-
-def test_the_last_line_is_found_in_any_file(tmp_path: Path) -> None:
-    path = tmp_path / "console.log"
-    assert last_line(path) == ""
-    path.write_bytes(b"x" * 10000 + b"\nlast \xff\n")
-    assert last_line(path) == "last \ufffd"
 
 
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
