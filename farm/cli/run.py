@@ -324,7 +324,7 @@ def _repeat(
         changes["suites"] = sorted(files)
     if not options.boards:
         changes["boards"] = tuple(sorted(select))
-    return replace(options, **changes), {name: sorted(set(ids)) for name, ids in select.items()}
+    return replace(options, **changes), {n: list(dict.fromkeys(ids)) for n, ids in select.items()}
 
 
 def _narrow(

@@ -28,6 +28,7 @@ from farm.pytest_plugin.settings import usage_error
 from farm.pytest_plugin.stress import Stress
 from farm.pytest_plugin.subcases import events_of, parents, reports_of
 from farm.pytest_plugin.verdicts import Ruling, blame_kernel, judge, overruled_by, overrules_xfail
+from farm.run.job import LATE, TIME_BOX
 
 ATTEMPTS = 2
 """Attempts of a test whose board was lost."""
@@ -54,6 +55,7 @@ class BoardRun:
         self._verdicts: Counter[Verdict] = Counter()
         self._planned = 0
         self._unknown: list[str] = []
+        self._late = False
         self._overdue = Overdue(job, self._fails_after_all)
 
     def board(self, item: pytest.Item) -> Board:
@@ -86,13 +88,14 @@ class BoardRun:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Keep the tests that ``--farm-select`` lists, and of them the part that is this job's."""
+        """Keep what ``--farm-select`` lists, in its order, and of it the part of this job."""
         wanted = self.job.settings.selected
         kept = items[:]
         if wanted is not None:
-            wanted = parents(wanted)
-            self._unknown = sorted(wanted - {nodeid_of(item) for item in items})
-            kept = [item for item in items if nodeid_of(item) in wanted]
+            rank = {nodeid: number for number, nodeid in enumerate(parents(wanted))}
+            self._unknown = sorted(rank.keys() - {nodeid_of(item) for item in items})
+            kept = [item for item in items if nodeid_of(item) in rank]
+            kept.sort(key=lambda item: rank[nodeid_of(item)])
         number, parts = self.job.settings.shard
         keep(config, items, kept[number::parts])
         skip_undeclared(items, self.job.settings)
@@ -114,7 +117,12 @@ class BoardRun:
     def pytest_runtest_protocol(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> object | None:
-        """Run one test, twice if its board was lost the first time."""
+        """Run one test, twice if its board was lost the first time; none once time is up."""
+        until = self.job.settings.until
+        if until is not None and time.time() >= until:
+            self._late = True
+            item.session.shouldstop = TIME_BOX
+            return True
         ihook = item.ihook
         ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         hung = False
@@ -170,9 +178,12 @@ class BoardRun:
             return
         unfinished = self._planned - self._verdicts.total()
         self._overdue.settle("")
-        self.job.end(self.job.gone or (f"{unfinished} tests never ran" if unfinished else ""))
-        stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED and not self.job.gone
-        if not stopped and session.exitstatus in (0, 1, 2):
+        why = self.job.gone or (TIME_BOX if self._late else "")
+        self.job.end(why or (f"{unfinished} tests never ran" if unfinished else ""))
+        stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED and not why
+        if self._late and self.job.settings.journal is not None:
+            session.exitstatus = LATE
+        elif not stopped and session.exitstatus in (0, 1, 2):
             session.exitstatus = self._exit_code(unfinished)
 
     def pytest_unconfigure(self) -> None:

@@ -37,7 +37,16 @@ def add_options(parser: pytest.Parser) -> None:
     add("--farm-run", metavar="ID", help="run that a journal begun here belongs to")
     add("--farm-job", metavar="ID", help="job that a journal begun here belongs to")
     add("--farm-shard", metavar="N/OF", help="run only part N (from 0) of OF equal parts")
-    add("--farm-select", metavar="FILE", help="run only the tests whose ids the file lists")
+    add(
+        "--farm-select",
+        metavar="FILE",
+        help="run only the tests whose ids the file lists, in its order",
+    )
+    add(
+        "--farm-until",
+        metavar="TIME",
+        help="begin no further test at this time (seconds since the epoch)",
+    )
     add(
         "--farm-requirement",
         metavar="ID",
@@ -63,6 +72,8 @@ def add_options(parser: pytest.Parser) -> None:
 class Settings:
     """Everything that is known before the board is touched.
 
+    ``selected`` are the node ids to run, in this order; ``until`` is when no further test is begun,
+    in seconds since the epoch.
     ``effort`` has a seed. ``shard`` is which part of how many to run; ``cached`` says whether
     answers that are known need not be measured again.
     ``journal`` is set where somebody else began it; ``out`` is where files go.
@@ -75,7 +86,8 @@ class Settings:
     journal: Path | None
     run: str
     job: str
-    selected: frozenset[str] | None
+    selected: tuple[str, ...] | None
+    until: float | None
     effort: Effort
     shard: tuple[int, int]
     leave_on: bool
@@ -133,6 +145,7 @@ def read(config: pytest.Config, path: Path) -> Settings:
             run=option("farm_run") or stamp,
             job=option("farm_job") or "job-1",
             selected=_selected(option("farm_select")),
+            until=_until(option("farm_until")),
             effort=_effort(option).seeded(draw_seed(exact=board_type.exact)),
             shard=_shard(option("farm_shard")),
             leave_on=bool(option("farm_leave_on")),
@@ -169,11 +182,18 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _selected(name: str | None) -> frozenset[str] | None:
+def _until(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise pytest.UsageError(f"--farm-until: found {text!r}, expected seconds") from None
+
+
+def _selected(name: str | None) -> tuple[str, ...] | None:
     if not name:
         return None
     try:
         lines = Path(name).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise pytest.UsageError(f"--farm-select: {name} cannot be read: {error}") from error
-    return frozenset(line.strip() for line in lines if line.strip())
+    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))

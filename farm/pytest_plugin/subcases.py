@@ -34,9 +34,9 @@ class SubCase:
     hash: str = ""
 
 
-def parents(nodeids: Iterable[str]) -> frozenset[str]:
-    """Return the node ids with each subcase's replaced by that of its test."""
-    return frozenset(nodeid.partition(WITHIN)[0] for nodeid in nodeids)
+def parents(nodeids: Iterable[str]) -> tuple[str, ...]:
+    """Return the node ids with each subcase's replaced by that of its test, each once, in order."""
+    return tuple(dict.fromkeys(nodeid.partition(WITHIN)[0] for nodeid in nodeids))
 
 
 def events_of(

@@ -20,6 +20,13 @@ SELECT = "select.txt"
 EXACT_SEED = 1
 """The seed of exact boards: their numbers must not move because another one was drawn."""
 
+LATE = 6
+"""Exit code of pytest where it began no further test because the time was up; 0 to 5 are its own.
+"""
+
+TIME_BOX = "the time box ended"
+"""Why tests never ran that there was no time left for."""
+
 TAKEN = 70
 """Exit code of a worker whose board somebody else holds now."""
 

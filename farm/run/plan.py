@@ -22,8 +22,9 @@ HARDWARE_TAG = "hw_"
 class Wish:
     """What every job of a run is to do.
 
-    ``select`` limits the tests by board type (None: all); ``image`` is the profile that was asked
-    for, or empty.
+    ``select`` limits the tests by board type (None: all), and is the order in which they run;
+    ``image`` is the profile that was asked for, or empty; ``until`` is when no further test is
+    begun, in seconds since the epoch; ``plan`` names the nightly plan.
     """
 
     run: str
@@ -35,6 +36,8 @@ class Wish:
     wait_s: float = 0.0
     effort: Effort = field(default_factory=Effort)
     cached: bool = True
+    until: float | None = None
+    plan: str = ""
     argv: Sequence[str] = ()
 
 
@@ -84,6 +87,8 @@ def _job(place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
         folder=wish.folder / place.name,
         wait_s=wish.wait_s,
         cached=wish.cached,
+        until=wish.until,
+        plan=wish.plan,
         argv=list(wish.argv),
     )
 

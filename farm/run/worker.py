@@ -25,7 +25,7 @@ from farm.lab.processes import leave
 from farm.model import Verdict
 from farm.run import joblist
 from farm.run.interrupts import uninterrupted
-from farm.run.job import TAKEN, JobSpec
+from farm.run.job import LATE, TAKEN, TIME_BOX, JobSpec
 from farm.run.journal import JournalWriter
 from farm.run.view import JobView
 
@@ -38,6 +38,7 @@ ENDINGS = {
     2: "a suite could not be collected; see worker.log",
     4: "pytest rejects its arguments; see worker.log",
     NOTHING_SELECTED: "no test was selected",
+    LATE: TIME_BOX,
 }
 """What pytest's exit codes mean where it ran no test and nobody asked it to stop."""
 
@@ -236,6 +237,8 @@ def arguments(spec: JobSpec) -> list[str]:
         found.append(f"--farm-seed={spec.effort.seed}")
     if spec.select is not None:
         found.append(f"--farm-select={spec.select_file}")
+    if spec.until is not None:
+        found.append(f"--farm-until={spec.until:.3f}")
     if spec.shards > 1:
         found.append(f"--farm-shard={spec.shard}/{spec.shards}")
     if not spec.cached:

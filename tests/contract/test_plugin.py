@@ -9,6 +9,11 @@ from pytest_project import CONFIGS, Project
 from suite_files import suite_toml
 
 from farm import inventory
+from farm.events import ImageInfo, JobStarted, Plan, read_journal
+from farm.run.job import LATE, TIME_BOX
+from farm.run.journal import JournalWriter
+from farm.run.view import JobView
+from farm.run.worker import ending
 
 SUITE = """
 import pytest
@@ -86,16 +91,39 @@ def test_parts_hold_every_test_once(project: Project) -> None:
         assert done.returncode == 4 and "expected N/OF" in done.stderr
 
 
-def test_selected_tests_only(project: Project) -> None:
-    project.write("chosen", "suite/test_it.py::test_plain\nsuite/test_it.py::test_gone\n")
+def test_selected_tests_only_and_in_the_order_of_the_list(project: Project) -> None:
+    names = ("test_plain", "test_gone", "test_nothing_declared[none]")
+    project.write("chosen", "".join(f"suite/test_it.py::{name}\n" for name in names))
     config = str(CONFIGS / "virt-smmuv3.yaml")
     done = project.pytest(
         "--lg-env", config, "suite", "--farm-select", "chosen", "--collect-only", "-q"
     )
     assert ids(done.stdout) == [
         "suite/test_it.py::test_plain",
+        "suite/test_it.py::test_nothing_declared[none]",
         "not collected any more: suite/test_it.py::test_gone",
     ]
+
+
+def test_no_test_is_begun_once_time_is_up(project: Project) -> None:
+    journal = project.folder / "journal.jsonl"
+    with JournalWriter.create(journal) as writer:
+        writer.write(
+            JobStarted(
+                run="r", job="j", board="b", board_type="virt-smmuv3", image=ImageInfo(profile="p")
+            )
+        )
+    words = ("--lg-env", str(CONFIGS / "virt-smmuv3.yaml"), "suite", f"--farm-journal={journal}")
+    done = project.pytest(*words, "--farm-until=1")
+    assert done.returncode == LATE, done.stdout
+    start, plan = read_journal(journal)
+    assert isinstance(plan, Plan) and len(plan.tests) > 2
+    view = JobView("b")
+    view.add(start)
+    view.add(plan)
+    assert ending(done.returncode, view) == TIME_BOX
+    done = project.pytest(*words, "--farm-until=noon")
+    assert "--farm-until: found 'noon', expected seconds" in done.stderr
 
 
 def test_no_lab_is_one_sentence_and_a_next_step(project: Project) -> None:

@@ -21,8 +21,8 @@ FOUND = [
 
 
 def test_their_ids_lead_back_to_their_test() -> None:
-    wanted = [f"{PARENT}@a", f"{PARENT}@node@b/c", "mapcache/test_mapcache.py::test_x[1]"]
-    assert parents(wanted) == {PARENT, "mapcache/test_mapcache.py::test_x[1]"}
+    wanted = ["sync/test_a.py::test_x[1]", f"{PARENT}@a", f"{PARENT}@node@b/c", "a/test_a.py::test"]
+    assert parents(wanted) == ("sync/test_a.py::test_x[1]", PARENT, "a/test_a.py::test")
 
 
 def journal(folder: Path) -> list[events.Event]:

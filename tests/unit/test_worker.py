@@ -62,4 +62,8 @@ def test_what_pytest_is_told(tmp_path: Path) -> None:
     assert not any(word.startswith("--farm-select") for word in everything)
     assert not any(word.startswith(("--farm-shard", "--farm-no-cache")) for word in words)
     part = arguments(spec.model_copy(update={"shard": 1, "shards": 2, "cached": False}))
+    assert "--farm-until=1789970000.500" in arguments(
+        spec.model_copy(update={"until": 1789970000.5})
+    )
+    assert not any(word.startswith("--farm-until") for word in words)
     assert "--farm-shard=1/2" in part and "--farm-no-cache" in part
