@@ -84,13 +84,12 @@ def test_the_guide_ends_in_a_passing_run(own_farm: Any, tmp_path: Path) -> None:
 
 def _patient(script: str) -> str:
     """Wait where a reader has waited by the time the next command is typed."""
-    places = "until labgrid-client places > /dev/null; do sleep 0.2; done\n"
     there = "until labgrid-client resources | grep shelf; do sleep 0.2; done\n"
     first = "labgrid-client -p my-board-1 create\n"
     scan = "ssh-keyscan -p $PORT $BOARD > board-configs/known_hosts\n"
     assert first in script and scan in script
     up = f"until {scan.rstrip()}; do sleep 1; done\n"  # the board boots meanwhile
-    return script.replace(first, places + there + first).replace(scan, up)
+    return script.replace(first, there + first).replace(scan, up)
 
 
 def _end_servers(own_farm: Any) -> None:
