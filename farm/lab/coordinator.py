@@ -37,6 +37,9 @@ DEFAULT_PORT = 20408
 CALL_S = 10.0
 """Deadline of a call that only the coordinator answers."""
 
+_GONE = "does not exist"
+"""What the coordinator says of a reservation that is no more."""
+
 EXPORTER_CALL_S = 45.0
 """Deadline of acquire and release: the coordinator grants each resource's exporter 10 s."""
 
@@ -188,17 +191,25 @@ class Coordinator:
         )
         return _reservation(self._call(self._stub.CreateReservation, request).reservation)
 
-    def poll(self, token: str) -> Reservation:
-        """Return a reservation as it is now, and keep it from lapsing for another 60 s."""
+    def poll(self, token: str) -> Reservation | None:
+        """Return a reservation as it is now, and keep it from lapsing for another 60 s.
+
+        One that is gone is None: it lapsed, somebody cancelled it, or the coordinator restarted.
+        """
         request = pb2.PollReservationRequest(token=token)
-        return _reservation(self._call(self._stub.PollReservation, request).reservation)
+        try:
+            return _reservation(self._call(self._stub.PollReservation, request).reservation)
+        except LabError as error:
+            if _GONE in error.message:
+                return None
+            raise
 
     def cancel(self, token: str) -> None:
         """Cancel a reservation; one that is gone already is fine."""
         try:
             self._call(self._stub.CancelReservation, pb2.CancelReservationRequest(token=token))
         except LabError as error:
-            if "does not exist" not in error.message:
+            if _GONE not in error.message:
                 raise
 
     def acquire(self, place: str) -> None:
@@ -387,4 +398,7 @@ def _reservation(raw: Any) -> Reservation:
         owner=made.owner,
         state=ReservationState(made.state.name),
         place=allocated[0] if allocated else "",
+        priority=made.prio,
+        created=made.created,
+        filters=dict(made.filters.get("main", {})),
     )

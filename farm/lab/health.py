@@ -12,12 +12,12 @@ import contextlib
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from farm import paths
 from farm.inventory import HealthRule
@@ -26,7 +26,8 @@ from farm.lab import durable
 MAX_REASON = 500
 """Characters of a reason that are kept."""
 
-_LARGEST = 64 << 10
+_LARGEST = 1 << 20
+_Times: TypeAdapter[dict[str, float]] = TypeAdapter(dict[str, float])
 _HOUR = 3600.0
 
 
@@ -142,6 +143,26 @@ class HealthBook:
     def readmit(self, place: str) -> Health:
         """Give a place's board back to use, whatever happened before."""
         return self._change(place, lambda old: Health(place=place, checked=old.checked))
+
+    def offline_since(self, online: Mapping[str, bool]) -> dict[str, float]:
+        """Return since when places are seen offline, those that are; ``online`` is what is so now.
+
+        A coordinator does not tell. The time is that of the first look of this controller at which
+        a place was not online, after the last one at which it was.
+        """
+        path = self._folder / "offline"
+        now = self._clock()
+        with contextlib.suppress(OSError), self._locked():
+            try:
+                known = _Times.validate_json(path.read_bytes()[:_LARGEST])
+            except (OSError, ValidationError):
+                known = {}
+            others = {name: at for name, at in known.items() if name not in online}
+            found = {name: known.get(name, now) for name, is_so in online.items() if not is_so}
+            if others | found != known:
+                durable.write(path, _Times.dump_json(others | found).decode())
+            return found
+        return {}
 
     def forget(self) -> None:
         """Drop the book: its lab is gone, and another may come to have the same address."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -65,9 +65,20 @@ class ReservationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A wish for a place; ``place`` is empty until one is allocated."""
+    """A wish for a place whose tags match ``filters``; ``place`` is empty until one is allocated.
+
+    labgrid serves the highest ``priority`` first, of equals the one that was ``created`` first, in
+    seconds since the epoch on the coordinator's clock.
+    """
 
     token: str
     owner: str
     state: ReservationState
     place: str
+    priority: float = 0.0
+    created: float = 0.0
+    filters: Mapping[str, str] = field(default_factory=dict)
+
+    def wants(self, place: Place) -> bool:
+        """Tell whether it would take a place, by the coordinator's rule: tags, and its name."""
+        return self.filters.items() <= {**place.tags, "name": place.name}.items()

@@ -65,7 +65,8 @@ def labgrid_priority(own: float, rivals: Iterable[Rival]) -> float:
     ``own`` is our virtual arrival. Below every rival that comes before us, else above every one
     there is. Among those of us who see the same rivals an earlier arrival has a higher priority.
     """
-    before, after = [], [0.0]
+    before: list[float] = []
+    after = [0.0]
     for rival in rivals:
         (before if rival.arrival <= own else after).append(rival.priority)
     later = min(max(own / _SPAN_S, 0.0), 1.0 - 1e-9)

@@ -1,0 +1,150 @@
+"""labgrid's own scheduler without a network: what a coordinator does with places and reservations.
+
+Reservations are served by ``schedule_reservations`` of labgrid's coordinator itself. What stands
+here is how a client's calls get to it: AcquirePlace and ReleasePlace without their exporters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from labgrid.remote import common, coordinator
+
+from farm.errors import LabError
+from farm.lab.place import Place, Reservation, ReservationState, Resource
+
+
+class _Held:
+    """A lock that is held: nothing runs beside a test."""
+
+    def locked(self) -> bool:
+        return True
+
+
+@dataclass
+class Lab:
+    """A coordinator, and a clock that a test turns."""
+
+    now: float = 1_800_000_000.0
+    offline: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.coordinator: Any = coordinator.Coordinator.__new__(coordinator.Coordinator)
+        self.coordinator.places = {}
+        self.coordinator.reservations = {}
+        self.coordinator.clients = {}
+        self.coordinator.lock = _Held()
+        self.coordinator.save_scheduled = False
+
+    def add(self, name: str, **tags: str) -> None:
+        self.coordinator.places[name] = common.Place(name, tags=dict(tags))
+
+    def client(self, identity: str) -> Client:
+        return Client(self, identity)
+
+    def holder(self, place: str) -> str:
+        return self.coordinator.places[place].acquired or ""
+
+    def restart(self) -> None:
+        """Forget what labgrid forgets when its coordinator restarts."""
+        self.coordinator.reservations.clear()
+        for place in self.coordinator.places.values():
+            place.acquired = place.reservation = None
+
+    def lapse(self, token: str) -> None:
+        """Let a reservation lapse that nobody has polled."""
+        if token in self.coordinator.reservations:
+            self.coordinator.reservations[token].timeout = 0.0
+            self.coordinator.schedule_reservations()
+
+
+@dataclass
+class Client:
+    """What one identity can do, as :class:`farm.lab.coordinator.Coordinator` offers it."""
+
+    lab: Lab
+    identity: str
+
+    @property
+    def _real(self) -> Any:
+        return self.lab.coordinator
+
+    def places(self) -> dict[str, Place]:
+        return {
+            name: Place(
+                name=name,
+                tags=dict(raw.tags),
+                aliases=frozenset(),
+                holder=raw.acquired or "",
+                reservation=raw.reservation or "",
+                resources=(
+                    Resource(
+                        "e", name, "NetworkService", "s", name not in self.lab.offline, "", {}
+                    ),
+                ),
+                missing=(),
+            )
+            for name, raw in self._real.places.items()
+        }
+
+    def reservations(self) -> list[Reservation]:
+        return [_told(raw) for raw in self._real.reservations.values()]
+
+    def reserve(self, filters: Mapping[str, str], *, priority: float = 0.0) -> Reservation:
+        made = common.Reservation(
+            owner=self.identity, prio=float(priority), filters={"main": dict(filters)}
+        )
+        made.created = self.lab.now
+        self._real.reservations[made.token] = made
+        self._real.schedule_reservations()
+        return _told(made)
+
+    def poll(self, token: str) -> Reservation | None:
+        found = self._real.reservations.get(token)
+        if found is None:
+            return None
+        found.refresh()
+        return _told(found)
+
+    def cancel(self, token: str) -> None:
+        if self._real.reservations.pop(token, None) is not None:
+            self._real.schedule_reservations()
+
+    def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        place = self._real.places[name]
+        place.tags.update(tags)
+        place.tags = {key: value for key, value in place.tags.items() if value}
+
+    def acquire(self, name: str) -> None:
+        place = self._real.places[name]
+        if place.acquired:
+            raise LabError(f"Place {name} is already acquired")
+        kept = self._real.reservations.get(place.reservation)
+        if kept is not None and kept.owner != self.identity:
+            raise LabError(f"Place {name} was not reserved for {self.identity}")
+        place.acquired = self.identity
+        self._real.schedule_reservations()
+
+    def release(self, name: str, *, holder: str = "") -> None:
+        place = self._real.places[name]
+        if place.acquired == (holder or self.identity):
+            place.acquired = None
+            self._real.schedule_reservations()
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _told(raw: Any) -> Reservation:
+    allocated = raw.allocations.get("main", [])
+    return Reservation(
+        token=raw.token,
+        owner=raw.owner,
+        state=ReservationState(raw.state.name),
+        place=allocated[0] if allocated else "",
+        priority=raw.prio,
+        created=raw.created,
+        filters=dict(raw.filters["main"]),
+    )
