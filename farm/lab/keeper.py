@@ -6,6 +6,7 @@ place's tags, so that every controller can tell a live lease from a dead one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -21,13 +22,17 @@ from farm import failpoints
 from farm.errors import FarmError, LabError
 from farm.lab import records
 from farm.lab.coordinator import Coordinator
+from farm.lab.explain import standing, summary
+from farm.lab.health import HealthBook
+from farm.lab.holding import BEAT_TAG, LEASE_TAG, OWNER_TAG, RUN_TAG, UNTIL_TAG
 from farm.lab.lease import KeeperNote, LeaseRequest
-from farm.lab.place import ReservationState
 from farm.lab.processes import leave
-from farm.lab.reconcile import BEAT_TAG, LEASE_TAG, end_lease, give_back, lab_vanished
+from farm.lab.reconcile import BEATS, Heartbeats, end_lease, give_back, lab_vanished
+from farm.lab.turn import MAX_PRIORITY
+from farm.lab.waiting import Turn, Waiter
 
 POLL_S = 1.0
-"""How often a waiting reservation is looked at."""
+"""How often one who waits looks, in seconds."""
 
 RECONNECT_S = 60.0
 """How long the coordinator may be out of reach before the lease counts as lost."""
@@ -54,8 +59,11 @@ class Keeper:
         self._commands = commands
         self._pending = b""
         self._lab: Coordinator | None = None
+        self._place = ""
         self._token = ""
         self._record: Path | None = None
+        self._until = 0
+        self._refusals: dict[str, str] = {}
 
     def run(self) -> int:
         """Hold the place; return the process's exit code."""
@@ -80,34 +88,116 @@ class Keeper:
         return self._lab
 
     def _take(self) -> bool:
-        """Reserve and acquire; return False when the job went away meanwhile."""
+        """Wait for a place and acquire it; return False when the job went away meanwhile."""
         lab = self._connect()
-        place = lab.place(self.request.place)
-        if not place.online:
-            missing = ", ".join(place.missing) or "resources that are unavailable"
-            raise LabError(
-                f"board {place.name} is offline: {missing}",
-                next_step="start its exporter, or choose another board; see: farm boards",
-            )
-        self._token = lab.reserve({"name": self.request.place}).token
-        failpoints.hit("keeper.reserved")
+        if self.request.token:
+            self._acquire(lab, self.request.place, self.request.token)
+            return True
+        health = HealthBook(lab.address)
+        queue = Waiter(
+            lab,
+            self.request.rule,
+            owner=self.request.owner,
+            priority=self.request.priority,
+            barred=lambda name: self._refusals.get(name) or health.quarantined(name),
+        )
+        try:
+            return self._wait(queue, health)
+        finally:
+            with contextlib.suppress(LabError):  # what is left reserved lapses by itself
+                queue.stop()
+
+    def _wait(self, queue: Waiter, health: HealthBook) -> bool:
         deadline = time.monotonic() + self.request.wait_s
-        while lab.poll(self._token).state is not ReservationState.ALLOCATED:
-            holder = lab.place(self.request.place).holder or "another reservation"
-            if time.monotonic() >= deadline:
+        beats = Heartbeats(quiet_s=BEATS * self.request.beat_s)
+        told = ""
+        while True:
+            lab = self._reconnected()
+            try:
+                queue.lab = lab
+                turn = queue.step()
+                failpoints.hit("keeper.reserved")
+                if turn is not None and self._has(lab, turn):
+                    return True
+                for place in beats.stopped(queue.seen):
+                    # Whoever has the board next switches it off and on.
+                    end_lease(lab, place.name, place.holder, place.reservation, board_off=False)
+            except LabError:
+                if not lab.lost.is_set():
+                    raise
+                turn = None
+            words = self._in_the_way(queue, health)
+            if time.monotonic() >= deadline and turn is None:
                 raise LabError(
-                    f"board {self.request.place} is held by {holder}",
-                    next_step="wait for its release, or choose another board; see: farm boards",
+                    words,
+                    next_step="wait longer with --wait, or choose other boards; see: farm boards",
                 )
-            _tell("waiting", reason=f"held by {holder}")
+            if words != told:
+                _tell("waiting", reason=words)
+                told = words
             if self._command(POLL_S) is not None:
                 return False
+
+    def _has(self, lab: Coordinator, turn: Turn) -> bool:
+        """Acquire the place whose turn it is; return False if it refuses and others may do.
+
+        Raises:
+            LabError: it refuses, and there is no other.
+        """
+        try:
+            self._acquire(lab, turn.place, turn.token)
+        except LabError as error:
+            others = [
+                place.name
+                for place in lab.places().values()
+                if self.request.rule.meets(place) and place.name not in self._refusals
+            ]
+            if lab.lost.is_set() or others == [turn.place]:
+                raise
+            self._refusals[turn.place] = error.message
+            lab.cancel(turn.token)
+            self._forget()
+            return False
+        return True
+
+    def _in_the_way(self, queue: Waiter, health: HealthBook) -> str:
+        """Return who or what keeps the job from its place."""
+        rule, now = self.request.rule, time.time()
+        matching = {name: place for name, place in queue.seen.items() if rule.meets(place)}
+        since = health.offline_since({name: one.online for name, one in matching.items()})
+        found = [
+            standing(
+                place,
+                barred=self._refusals.get(name) or health.quarantined(name),
+                since=since.get(name, 0.0),
+            )
+            for name, place in matching.items()
+        ]
+        if len(rule.names) == 1 and len(found) == 1:
+            return f"board {found[0].place.name} is {found[0].words(now)}"
+        return f"no free board for {rule}: {summary(found, now)}"
+
+    def _acquire(self, lab: Coordinator, place: str, token: str) -> None:
+        failpoints.about(place)
         failpoints.hit("keeper.allocated")
+        self._place, self._token = place, token
+        self._write_record(lab)
+        failpoints.hit("keeper.recorded")
+        if lab.place(place).holder != self.request.identity:
+            lab.acquire(place)
+        failpoints.hit("keeper.acquired")
+        now = int(time.time())
+        self._until = now + round(self.request.expected_s) if self.request.expected_s else 0
+        self._beat(lab)
+        _tell("leased", token=token, place=place, tags=dict(lab.place(place).tags))
+        failpoints.hit("keeper.leased")
+
+    def _write_record(self, lab: Coordinator) -> None:
         # Written before the place is taken: a record too many is harmless, one too few is not.
         self._record = self._recorded(
             records.LeaseRecord(
                 coordinator=lab.address,
-                place=self.request.place,
+                place=self._place,
                 identity=self.request.identity,
                 token=self._token,
                 run=self.request.run,
@@ -115,13 +205,11 @@ class Keeper:
                 **records.this_process(),
             )
         )
-        failpoints.hit("keeper.recorded")
-        lab.acquire(self.request.place)
-        failpoints.hit("keeper.acquired")
-        self._beat(lab)
-        _tell("leased", token=self._token)
-        failpoints.hit("keeper.leased")
-        return True
+
+    def _forget(self) -> None:
+        if self._record is not None:
+            records.remove(self._record)
+            self._record = None
 
     def _recorded(self, record: records.LeaseRecord) -> Path:
         try:
@@ -133,24 +221,37 @@ class Keeper:
                 next_step=f"make room on the disk of {records.folder()}",
             ) from error
 
+    # -- holding it
+
     def _hold(self) -> _End:
         while True:
-            command = self._command(self.request.beat_s)
-            if command is not None:
+            if (command := self._pause()) is not None:
                 return command
             try:
+                before = self._lab
                 lab = self._reconnected()
-                holder = lab.place(self.request.place).holder
+                if lab is not before:
+                    self._reclaim(lab)
+                holder = lab.place(self._place).holder
                 if holder != self.request.identity:
                     kind = "taken" if holder else "lost"
                     who = holder or "nobody"
-                    _tell(kind, reason=f"board {self.request.place} is now held by {who}")
+                    _tell(kind, reason=f"board {self._place} is now held by {who}")
                     return _End.LOST
                 failpoints.hit("keeper.beat")
                 self._beat(lab)
             except LabError as error:
                 _tell("lost", reason=error.message, next_step=error.next_step)
                 return _End.LOST
+
+    def _pause(self) -> _End | None:
+        """Wait for the next beat, or until the coordinator is gone; return what the job asks."""
+        assert self._lab is not None
+        until = time.monotonic() + self.request.beat_s
+        while (left := until - time.monotonic()) > 0 and not self._lab.lost.is_set():
+            if (command := self._command(min(left, POLL_S))) is not None:
+                return command
+        return None
 
     def _reconnected(self) -> Coordinator:
         deadline = time.monotonic() + RECONNECT_S
@@ -161,11 +262,35 @@ class Keeper:
                 if time.monotonic() >= deadline or self._command(POLL_S) is not None:
                     raise
 
+    def _reclaim(self, lab: Coordinator) -> None:
+        """Take our place again after labgrid has forgotten who holds what.
+
+        Its coordinator forgets holds and reservations when it restarts. The board is still ours, in
+        the middle of a job, unless somebody else has it by now: reserved at once, so that nobody
+        gets in between, and acquired when its exporter is back.
+        """
+        deadline = time.monotonic() + RECONNECT_S
+        reserved = False
+        while time.monotonic() < deadline:
+            place = lab.places().get(self._place)
+            if place is not None and place.holder:
+                return
+            if place is not None and not reserved:
+                self._token = lab.reserve({"name": self._place}, priority=MAX_PRIORITY).token
+                self._write_record(lab)
+                reserved = True
+            if place is not None and place.online and place.reservation in ("", self._token):
+                lab.acquire(self._place)
+                return
+            if self._pending or self._command(POLL_S) is not None:
+                return
+
     def _beat(self, lab: Coordinator) -> None:
-        lab.set_tags(
-            self.request.place,
-            {LEASE_TAG: self.request.identity, BEAT_TAG: str(int(time.time()))},
-        )
+        owner = self.request.owner
+        told = {LEASE_TAG: self.request.identity, BEAT_TAG: str(int(time.time()))}
+        told |= {RUN_TAG: self.request.run, OWNER_TAG: owner}
+        told |= {UNTIL_TAG: str(self._until) if self._until else ""}
+        lab.set_tags(self._place, told)
 
     def _command(self, wait_s: float) -> _End | None:
         """Return what the job asks for, or None if it says nothing for ``wait_s``."""
@@ -185,26 +310,25 @@ class Keeper:
         try:
             lab = self._connect()
             if end is _End.IN_ORDER:
-                give_back(lab, self.request.place, self.request.identity, self._token)
+                give_back(lab, self._place, self.request.identity, self._token)
             elif self._record is not None:
-                end_lease(lab, self.request.place, self.request.identity, self._token)
+                end_lease(lab, self._place, self.request.identity, self._token)
             elif self._token:
                 lab.cancel(self._token)
         except FarmError as error:
-            print(f"{self.request.place}: {error}", file=sys.stderr)
+            print(f"{self._place}: {error}", file=sys.stderr)
             if not lab_vanished(self.request.coordinator):
                 return  # the record stays, and the next run clears up
         finally:
             if self._lab is not None:
                 self._lab.close()
         failpoints.hit("keeper.released")
-        if self._record is not None:
-            records.remove(self._record)
+        self._forget()
         failpoints.hit("keeper.forgotten")
         _tell("released", reason=end.value)
 
 
-def _tell(kind: str, **words: str) -> None:
+def _tell(kind: str, **words: object) -> None:
     note = KeeperNote.model_validate({"kind": kind, **words})
     try:
         sys.stdout.write(note.model_dump_json() + "\n")

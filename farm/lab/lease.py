@@ -25,6 +25,7 @@ from typing import IO, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from farm.errors import LabError
+from farm.lab.wanted import Wanted
 
 OWN_USER = "farm-"
 """How the user part of every identity of ours begins; a person's does not."""
@@ -38,29 +39,44 @@ RELEASE_S = 90.0
 LAST_WORD_S = 10.0
 """How long a keeper may take to end once it has nothing left to do."""
 
+BEAT_S = 15.0
+"""How often a keeper renews its heartbeat, in seconds."""
+
 MAX_NOTE = 64 << 10
 
 
 class LeaseRequest(BaseModel):
-    """What a keeper is to hold, as whom, and for which job.
+    """What a keeper is to hold, as whom, for which job and whose.
 
-    ``wait_s`` bounds its waiting; every ``beat_s`` it renews its heartbeat and looks whether it
-    still holds the place.
+    That is ``place``, or where that is empty one that is ``wanted``. With ``token`` the place is
+    reserved already, or held, by the same identity. ``wait_s`` bounds its waiting; every ``beat_s``
+    it renews its heartbeat and looks whether it still holds the place. ``expected_s`` is how long
+    the job may be expected to hold it, 0 where nobody knows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     coordinator: str
-    place: str
+    place: str = ""
+    wanted: Wanted = Wanted()
+    token: str = ""
     identity: str
     run: str
     job: str
+    owner: str = ""
+    priority: float = 0.0
+    expected_s: float = 0.0
     wait_s: float = 0.0
-    beat_s: float = 15.0
+    beat_s: float = BEAT_S
+
+    @property
+    def rule(self) -> Wanted:
+        """Which places will do."""
+        return Wanted(names=(self.place,)) if self.place else self.wanted
 
 
 class KeeperNote(BaseModel):
-    """One word of a keeper: ``leased`` with a token, or what went wrong with the reason.
+    """One word of a keeper: ``leased`` with token, place and tags, or what went wrong and why.
 
     ``lost`` leaves open who holds the place now; ``taken`` says that it is somebody else.
     """
@@ -69,6 +85,8 @@ class KeeperNote(BaseModel):
 
     kind: Literal["waiting", "leased", "refused", "lost", "taken", "released"]
     token: str = ""
+    place: str = ""
+    tags: dict[str, str] = {}
     reason: str = ""
     next_step: str = ""
 
@@ -109,6 +127,10 @@ class Lease:
     ) -> None:
         """Watch a keeper that was just started; use :meth:`take`."""
         self.request = request
+        self.place = request.place
+        """The place that is held; empty until one is, where any of several will do."""
+        self.tags: dict[str, str] = {}
+        """The place's tags when it was leased."""
         self.token = ""
         self.lost = ""
         """Why the hold ended without us, or empty."""
@@ -177,7 +199,7 @@ class Lease:
                 return
         self._stop()
         raise LabError(
-            f"the lease of {self.request.place} did not end in order",
+            f"the lease of {self.place} did not end in order",
             next_step="the next farm run on this machine releases it",
         )
 
@@ -201,11 +223,11 @@ class Lease:
             note = self._next(self.request.wait_s + KEEPER_START_S)
             if note is None:
                 raise LabError(
-                    f"the keeper of {self.request.place} ended or fell silent before it held it",
+                    f"the keeper for {self.request.rule} ended or fell silent before it held it",
                     next_step="its words are in the job's worker.log",
                 )
             if note.kind == "leased":
-                self.token = note.token
+                self.place, self.tags, self.token = note.place, note.tags, note.token
                 return
             if note.kind != "waiting":
                 raise LabError(note.reason, next_step=note.next_step)
@@ -241,7 +263,7 @@ class Lease:
                 self._notes.put(note)
         self._notes.put(None)
         if self.token and not self._releasing:
-            self.lost = lost or f"the keeper of {self.request.place} died"
+            self.lost = lost or f"the keeper of {self.place} died"
             self._on_lost(self.lost)
 
     def _stop(self, patience_s: float = 0.0) -> None:

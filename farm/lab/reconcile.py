@@ -10,22 +10,28 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Collection, Mapping
 
 from farm import failpoints
 from farm.errors import LabError
 from farm.lab import client, records
 from farm.lab.coordinator import Coordinator, is_loopback, local_host, normal_address
-from farm.lab.lease import is_ours, new_identity
+from farm.lab.holding import BEAT_TAG, LEASE_TAG, TAGS, seconds
+from farm.lab.lease import BEAT_S, is_ours, new_identity
 from farm.lab.place import Place
 
-LEASE_TAG = "farm_lease"
-"""Tag of a leased place: the identity that a heartbeat belongs to."""
-
-BEAT_TAG = "farm_beat"
-"""Tag of a leased place: when its keeper last lived, in seconds since the epoch."""
-
 STALE_S = 300.0
-"""Age at which a heartbeat counts as stopped: far above any difference between two clocks."""
+"""Age in seconds, by our clock, at which a heartbeat looks as if it had stopped."""
+
+BEATS = 3
+"""For how many beats such a heartbeat is watched before its lease is ended: two clocks may differ
+by more than any limit, but a living keeper goes on beating."""
+
+QUIET_S = BEATS * BEAT_S
+"""How long that takes, in seconds."""
+
+LOOK_S = 1.0
+"""How often a heartbeat in doubt is looked at."""
 
 VANISHED_S = 5.0
 """How long a coordinator on this machine may take to answer before it counts as gone."""
@@ -34,8 +40,59 @@ POWER_S = 30.0
 """How long switching a board off may take."""
 
 
-def end_dead_leases(address: str, *, now: float | None = None) -> list[str]:
+class Heartbeats:
+    """Tells leases whose keeper lives from those whose keeper died, wherever it was.
+
+    ``quiet_s`` is how long a heartbeat that looks old is watched, on this machine's monotonic
+    clock; one that is watched for ``STALE_S`` and does not change has stopped however young it
+    looks.
+    """
+
+    def __init__(
+        self,
+        *,
+        quiet_s: float = QUIET_S,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Start without having seen any."""
+        self.doubtful: list[Place] = []
+        """Places whose heartbeat looks old, but was not watched for long enough."""
+        self._quiet_s = quiet_s
+        self._clock = clock
+        self._now = now
+        self._seen: dict[str, tuple[str, float]] = {}
+
+    def stopped(self, places: Mapping[str, Place]) -> list[Place]:
+        """Look at the places, and return those whose keeper is dead."""
+        found, self.doubtful = [], []
+        seen, self._seen = self._seen, {}
+        for place in places.values():
+            beat = place.tags.get(BEAT_TAG, "")
+            at = seconds(beat)
+            if not at or not is_ours(place.holder) or place.tags.get(LEASE_TAG) != place.holder:
+                continue
+            last, since = seen.get(place.name, ("", 0.0))
+            since = since if last == beat else self._clock()
+            self._seen[place.name] = (beat, since)
+            quiet = self._clock() - since
+            old = self._now() - at > STALE_S
+            if quiet > STALE_S or (old and quiet >= self._quiet_s):
+                found.append(place)
+            elif old:
+                self.doubtful.append(place)
+        return found
+
+
+def end_dead_leases(
+    address: str,
+    *,
+    beats: Heartbeats | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[str]:
     """End every lease in the lab at ``address`` whose holder is dead; return the places freed.
+
+    Takes ``QUIET_S`` longer where another controller's heartbeat looks old; ``say`` is told so.
 
     Raises:
         LabError: no coordinator answers there.
@@ -54,21 +111,39 @@ def end_dead_leases(address: str, *, now: float | None = None) -> list[str]:
             if end_lease(lab, record.place, record.identity, record.token):
                 freed.append(record.place)
             records.remove(path)
-        for place in lab.places().values():
-            stopped = _stopped_beating(place, time.time() if now is None else now)
-            if place.holder in alive or not stopped:
-                continue
-            if end_lease(lab, place.name, place.holder, place.reservation):
-                freed.append(place.name)
+        freed += _end_silent(lab, alive, beats or Heartbeats(), say)
     return freed
 
 
-def end_lease(lab: Coordinator, name: str, identity: str, token: str) -> bool:
+def _end_silent(
+    lab: Coordinator, alive: Collection[str], beats: Heartbeats, say: Callable[[str], None]
+) -> list[str]:
+    """End leases whose heartbeat has stopped; those of the identities ``alive`` go on."""
+    freed = []
+    told = False
+    while True:
+        others = {k: place for k, place in lab.places().items() if place.holder not in alive}
+        for place in beats.stopped(others):
+            if end_lease(lab, place.name, place.holder, place.reservation):
+                freed.append(place.name)
+        if not beats.doubtful:
+            return freed
+        if not told:
+            names = ", ".join(place.name for place in beats.doubtful)
+            say(f"{names}: the holder's heartbeat looks old; watching it for {QUIET_S:g} s")
+            told = True
+        time.sleep(LOOK_S)
+
+
+def end_lease(
+    lab: Coordinator, name: str, identity: str, token: str, *, board_off: bool = True
+) -> bool:
     """Switch a place's board off and release it, if ``identity`` still holds it."""
     place = lab.places().get(name)
     held = place is not None and place.holder == identity
     if place is not None and held:
-        power_off(lab.address, place, identity)
+        if board_off:
+            power_off(lab.address, place, identity)
         failpoints.hit("lease.off")
         give_back(lab, name, identity, token)
     elif token:
@@ -82,7 +157,7 @@ def give_back(lab: Coordinator, name: str, identity: str, token: str) -> None:
     The release comes last: the heartbeat must not be taken from a next holder, and the coordinator
     gives a place at once to whoever waits for it only if no reservation of ours stands on it.
     """
-    lab.set_tags(name, {LEASE_TAG: "", BEAT_TAG: ""})
+    lab.set_tags(name, dict.fromkeys(TAGS, ""))
     failpoints.hit("lease.untagged")
     if token:
         lab.cancel(token)
@@ -113,13 +188,6 @@ def power_off(address: str, place: Place, identity: str) -> bool:
     if done.returncode:
         print(f"{place.name}: power off failed ({done.returncode})", file=sys.stderr)
     return done.returncode == 0
-
-
-def _stopped_beating(place: Place, now: float) -> bool:
-    if not is_ours(place.holder) or place.tags.get(LEASE_TAG) != place.holder:
-        return False
-    beat = place.tags.get(BEAT_TAG, "")
-    return beat.isdigit() and now - int(beat) > STALE_S
 
 
 def lab_vanished(address: str) -> bool:

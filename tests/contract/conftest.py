@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 import threading
@@ -59,14 +59,63 @@ class Outlets:
 class SampleLab:
     """A lab with the places ``board-1`` and ``board-2`` of type ``sample``."""
 
-    address: str
+    folder: Path
     outlets: Outlets
-    coordinator: subprocess.Popen[str]
-    exporter: subprocess.Popen[bytes]
-    variables: dict[str, str]
+    address: str = "127.0.0.1:0"
+
+    def __post_init__(self) -> None:
+        self.start_coordinator()
+        self.start_exporter()
+
+    def start_coordinator(self) -> None:
+        self.coordinator = subprocess.Popen(
+            [BIN / "labgrid-coordinator", "-l", self.address],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.coordinator.stdout is not None
+        self.address = self.coordinator.stdout.readline().split()[-1]
+
+    def start_exporter(self) -> None:
+        self.exporter = subprocess.Popen(
+            [BIN / "labgrid-exporter", "-c", self.address, "-n", "sample", "exporter.yaml"],
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def client(self, user: str = "tester") -> Coordinator:
         return Coordinator(self.address, f"testhost/{user}")
+
+    def stop_coordinator(self) -> None:
+        """End the coordinator by force, and its exporter, which ends with it.
+
+        What labgrid would have saved within 15 s is saved: places, but neither holds nor
+        reservations (``load`` in labgrid/remote/coordinator.py drops them).
+        """
+        with self.client() as client:
+            places = {
+                name: {
+                    "tags": dict(place.tags),
+                    "matches": [{"exporter": "sample", "group": name, "cls": "*"}],
+                }
+                for name, place in client.places().items()
+            }
+        self.stop()
+        (self.folder / "places.yaml").write_text(json.dumps(places))
+
+    def stop_exporter(self) -> None:
+        self.exporter.kill()
+        self.exporter.wait()
+
+    def stop(self) -> None:
+        self.stop_exporter()
+        self.coordinator.kill()
+        self.coordinator.wait()
+        assert self.coordinator.stdout is not None
+        self.coordinator.stdout.close()
 
 
 @pytest.fixture
@@ -92,22 +141,7 @@ def sample_lab(state: Path) -> Iterator[SampleLab]:
         for number in (1, 2)
     ]
     (folder / "exporter.yaml").write_text("".join(groups))
-    coordinator = subprocess.Popen(
-        [BIN / "labgrid-coordinator", "-l", "127.0.0.1:0"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert coordinator.stdout is not None
-    address = coordinator.stdout.readline().split()[-1]
-    exporter = subprocess.Popen(
-        [BIN / "labgrid-exporter", "-c", address, "-n", "sample", "exporter.yaml"],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    lab = SampleLab(address, outlets, coordinator, exporter, dict(os.environ))
+    lab = SampleLab(folder, outlets)
     try:
         with lab.client("keeper-of-the-lab") as client:
             for name in ("board-1", "board-2"):
@@ -119,9 +153,6 @@ def sample_lab(state: Path) -> Iterator[SampleLab]:
                 waiter.wait(0.05)
         yield lab
     finally:
-        for process in (exporter, coordinator):
-            process.kill()
-            process.wait()
-        coordinator.stdout.close()
+        lab.stop()
         outlets.server.shutdown()
         outlets.server.server_close()
