@@ -202,7 +202,7 @@ def report(
 def export(
     run: RunArgument,
     output_format: Annotated[
-        str, typer.Option("--format", "-f", metavar="junit|json|ktap", help="The format.")
+        str, typer.Option("--format", "-f", metavar="junit|json|ktap|markdown", help="The format.")
     ],
     to: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write. Default: stdout.")
