@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from farm.cli.outcome import Outcome, exit_of, keep, split_time
 from farm.cli.output import err, error_text
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from farm.image.own import Own
     from farm.inventory import BoardType
     from farm.pytest_plugin.catalogue import Narrowing
+    from farm.run.followups import Rules
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
+    from farm.run.plan import Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Options:
     wait_s: float
     effort: Effort
     cached: bool
+    rules: Rules
 
 
 def carry_out(
@@ -57,45 +60,73 @@ def carry_out(
         UsageError: what was asked for cannot be, on any board.
         InfraError: there is no lab, no image, or no board free.
     """
+    wish = wish_of(options, select)
+    jobs = run_part(options, types, wish, phases)
+    return conclude(options, wish, jobs, phases)
+
+
+def wish_of(options: Options, select: Mapping[str, Sequence[str]] | None) -> Wish:
+    """Return what every job of a new run is to do."""
     from farm import paths
-    from farm.board import payload
     from farm.run.job import new_run_id
     from farm.run.plan import Wish
 
     run_id = new_run_id()
-    folder = (options.out.absolute() if options.out else paths.runs_dir()) / run_id
+    return Wish(
+        run=run_id,
+        coordinator="",
+        folder=(options.out.absolute() if options.out else paths.runs_dir()) / run_id,
+        suites=options.suites,
+        select=select,
+        image=options.image,
+        wait_s=options.wait_s,
+        effort=options.effort,
+        cached=options.cached,
+        argv=sys.argv[1:],
+    )
+
+
+def run_part(
+    options: Options, types: Mapping[str, BoardType], wish: Wish, phases: Phases
+) -> list[Job]:
+    """Run the jobs of one run, or of a part of it, and their follow-ups; return them when over.
+
+    Raises:
+        UsageError: what was asked for cannot be, on any board.
+        InfraError: there is no lab, no image, or no board free.
+    """
+    from farm.board import payload
+    from farm.cli.followup import follow_up
+
     options = with_all_cores(options, types)
     with lab_of(options, types, phases) as address:
-        wish = Wish(
-            run=run_id,
-            coordinator=address,
-            folder=folder,
-            suites=options.suites,
-            select=select,
-            image=options.image,
-            wait_s=options.wait_s,
-            effort=options.effort,
-            cached=options.cached,
-            argv=sys.argv[1:],
-        )
+        wish = replace(wish, coordinator=address)
         with phases.phase("lab"):
             specs = _place(options, types, wish)
         with phases.phase("payload"):
             payload.build()
         try:
-            jobs = _run(specs)
+            jobs, stopped = run_jobs(specs)
+            if options.rules and not stopped:
+                with phases.phase("follow-ups"):
+                    jobs = [*jobs, *follow_up(jobs, options, types, wish)]
         finally:
             _end_leases_of_killed_jobs(address)
-    split_time(jobs, phases)
+    return jobs
+
+
+def conclude(options: Options, wish: Wish, jobs: Sequence[Job], phases: Phases) -> Outcome:
+    """Keep the results of a run's jobs and write its report; tell on stderr what goes wrong."""
+    split_time([job for job in jobs if not job.spec.purpose], phases)
     with phases.phase("report"):
-        report, troubles = keep(options.db, run_id, specs, folder)
+        report, troubles = keep(options.db, wish.run, [job.spec for job in jobs], wish.folder)
     for trouble in troubles:
         print(error_text(trouble), file=sys.stderr)
     code = exit_of(jobs) or (3 if troubles else 0)
-    return Outcome(run_id, jobs, code, report)
+    return Outcome(wish.run, jobs, code, report)
 
 
-def _place(options: Options, types: Mapping[str, BoardType], wish: Any) -> list[JobSpec]:
+def _place(options: Options, types: Mapping[str, BoardType], wish: Wish) -> list[JobSpec]:
     from farm.lab.coordinator import Coordinator, local_host
     from farm.lab.lease import new_identity
     from farm.lab.placement import TYPE_TAG, Request, choose
@@ -125,9 +156,15 @@ def _end_leases_of_killed_jobs(address: str) -> None:
             err().print(f"{name}: switched off and released; its job left it")
 
 
-def _run(specs: Sequence[JobSpec]) -> list[Job]:
+def run_jobs(specs: Sequence[JobSpec]) -> tuple[list[Job], bool]:
+    """Run jobs side by side, showing their progress; return them, and whether a user stopped them.
+
+    Raises:
+        InfraError: a job's folder cannot be written.
+    """
     from farm.run.orchestrator import Orchestrator
     from farm.run.progress import progress
 
     with progress(err()) as shown:
-        return Orchestrator(specs, shown).run()
+        orchestrator = Orchestrator(specs, shown)
+        return orchestrator.run(), orchestrator.interrupts > 0

@@ -16,7 +16,7 @@ from farm.cli.output import add_row, out, table
 from farm.cli.phases import Phases
 from farm.errors import FarmError
 from farm.model import Purpose, Verdict
-from farm.settling import Part, in_order, standing
+from farm.settling import in_order, standing
 
 if TYPE_CHECKING:
     from farm.run.job import JobSpec
@@ -92,32 +92,22 @@ def keep(
 def exit_of(jobs: Sequence[Job]) -> int:
     """Return the exit code that jobs ask for."""
     from farm.analysis import exit_of
+    from farm.run.followups import parts
 
-    return exit_of(standing_counts(jobs), ok=in_order(_parts(jobs)))
+    return exit_of(standing_counts(jobs), ok=in_order(parts(jobs)))
 
 
 def standing_counts(jobs: Sequence[Job]) -> list[dict[Verdict, int]]:
     """Return for each job how many of its tests have each verdict, of those that count."""
+    from farm.run.followups import parts
+
     found = []
-    stands = standing(_parts(jobs))
+    stands = standing(parts(jobs))
     for job in jobs:
         verdicts = job.view.final_verdicts()
         counts = Counter(verdicts[nodeid] for nodeid in stands[job.spec.job])
         found.append({verdict: counts[verdict] for verdict in Verdict if counts[verdict]})
     return found
-
-
-def _parts(jobs: Sequence[Job]) -> list[Part]:
-    return [
-        Part(
-            job=job.spec.job,
-            purpose=job.spec.purpose,
-            follows=job.spec.follows,
-            ok=job.view.ok,
-            verdicts=job.view.final_verdicts(),
-        )
-        for job in jobs
-    ]
 
 
 def overhead(jobs: Sequence[Job]) -> dict[str, float] | None:

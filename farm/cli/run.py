@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+MAX_TIMES = 100
+"""Times that a new failure may be repeated on a board."""
+
 
 @app.command()
 def run(
@@ -164,6 +167,25 @@ def run(
             help="Replicates of each test: medians count, and the worst verdict.",
         ),
     ] = 1,
+    retry_infra: Annotated[
+        bool,
+        typer.Option(
+            "--retry-infra",
+            help="Try what board or lab left open (INFRA) on another board of the type, or on the "
+            "same once more.",
+        ),
+    ] = False,
+    retry_new: Annotated[
+        int,
+        typer.Option(
+            "--retry-new",
+            min=0,
+            max=MAX_TIMES,
+            metavar="N",
+            help="Repeat each new failure N times on its board and on another of the type, to tell "
+            "a regression from a flaky test. Default: 0, not at all.",
+        ),
+    ] = 0,
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -206,6 +228,8 @@ def run(
 
       farm run mapcache --repeat 5            five replicates of each test, for medians
 
+      farm run --retry-infra --retry-new 5    tell a regression from a flaky test, or a broken board
+
       farm run --driver my.ko --image debian-12   a driver of your own, on Debian 12's kernel
 
     Exits 1 if a test failed or broke, 3 if a board or the lab did or nothing ran, else 0.
@@ -215,6 +239,7 @@ def run(
     from farm.lab.placement import parse_match
     from farm.pytest_plugin.catalogue import Narrowing
     from farm.requirements import check_known, load_requirements
+    from farm.run.followups import Rules
     from farm.run.selection import choose_suites
 
     if requirement:
@@ -233,6 +258,7 @@ def run(
         wait_s=wait,
         effort=_effort(seed=seed, stress_s=stress_seconds, repeat=repeat),
         cached=not no_cache,
+        rules=Rules(retry_infra, retry_new),
     )
     if image:
         from farm.inventory import load_image_profile

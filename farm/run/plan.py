@@ -24,7 +24,8 @@ class Wish:
 
     ``select`` limits the tests by board type (None: all), and is the order in which they run;
     ``image`` is the profile that was asked for, or empty; ``until`` is when no further test is
-    begun, in seconds since the epoch; ``plan`` names the nightly plan.
+    begun, in seconds since the epoch; ``plan`` names the nightly plan, ``part`` the part of it,
+    where a run has several with jobs on the same boards.
     """
 
     run: str
@@ -38,6 +39,7 @@ class Wish:
     cached: bool = True
     until: float | None = None
     plan: str = ""
+    part: str = ""
     argv: Sequence[str] = ()
 
 
@@ -73,9 +75,10 @@ def _job(place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
     select = None
     if wish.select is not None:
         select = list(wish.select.get(board_type.name, ()))
+    name = f"{place.name}.{wish.part}" if wish.part else place.name
     return JobSpec(
         run=wish.run,
-        job=place.name,
+        job=name,
         coordinator=wish.coordinator,
         board=place.name,
         board_type=board_type.name,
@@ -84,7 +87,7 @@ def _job(place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
         hardware=hardware(place.tags),
         suites=list(wish.suites),
         select=select,
-        folder=wish.folder / place.name,
+        folder=wish.folder / name,
         wait_s=wish.wait_s,
         cached=wish.cached,
         until=wish.until,

@@ -1,0 +1,131 @@
+"""The follow-ups of a run: what is tried again once its first jobs are over, and where."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from farm.cli.carryout import run_jobs
+from farm.cli.output import err, error_text
+from farm.errors import FarmError
+from farm.lab.coordinator import Coordinator, local_host, normal_address
+from farm.lab.lease import new_identity
+from farm.model import Purpose
+
+if TYPE_CHECKING:
+    from farm.cli.carryout import Options
+    from farm.inventory import BoardType
+    from farm.lab.place import Place
+    from farm.run.followups import FollowUp
+    from farm.run.job import JobSpec
+    from farm.run.orchestrator import Job
+    from farm.run.plan import Wish
+
+
+def follow_up(
+    jobs: Sequence[Job], options: Options, types: Mapping[str, BoardType], wish: Wish
+) -> list[Job]:
+    """Run the retries of what board or lab left open, then the repeats of new failures.
+
+    Trouble ends the follow-ups with a word on stderr, and costs nothing of what has run already.
+    """
+    from farm.run.followups import repeats, retries
+
+    rounds = _Rounds(options, types, wish)
+    try:
+        if options.rules.infra:
+            rounds.run(retries(jobs, rounds.boards()), Purpose.RETRY)
+        if options.rules.new and not rounds.stopped:
+            tried = [*jobs, *rounds.done]
+            chosen, said = repeats(tried, rounds.boards(), _newness(options.db, wish.plan))
+            for line in said:
+                err().print(line)
+            rounds.run(chosen, Purpose.REPEAT, options.rules.new)
+    except FarmError as error:
+        err().print(f"no more follow-ups: {error_text(error)}")
+    return rounds.done
+
+
+def _newness(db: str | None, plan: str) -> Callable[[JobSpec, str], bool]:
+    """Return what tells whether a failure is new: not there when the test last told something.
+
+    A plan's failures are held against its own nights, others against every run.
+    """
+    from farm.store import open_store
+    from farm.store.earlier import Where, earlier, last_told
+
+    with open_store(db) as store:
+        known = earlier(store, plan=plan)
+
+    def is_new(spec: JobSpec, nodeid: str) -> bool:
+        came = last_told(known.get(Where(spec.board_type, spec.image.profile, nodeid), ()))
+        return came is None or not came.verdict.is_failure
+
+    return is_new
+
+
+class _Rounds:
+    """Rounds of follow-ups, one after the other; ``stopped`` says whether a user ended them."""
+
+    def __init__(self, options: Options, types: Mapping[str, BoardType], wish: Wish) -> None:
+        """Run nothing yet."""
+        self._options = options
+        self._types = types
+        self._wish = wish
+        self.done: list[Job] = []
+        self.stopped = False
+
+    def boards(self) -> Callable[[JobSpec], list[str]]:
+        """Ask the lab, and return what names the boards that are to be had for a job's tests.
+
+        They are free, of the job's type and boot its image; a board that is quarantined is not.
+        """
+        from farm.lab.health import HealthBook
+        from farm.lab.placement import TYPE_TAG
+
+        health = HealthBook(normal_address(self._wish.coordinator))
+        free = [
+            place
+            for place in self._places().values()
+            if place.online and place.free and not health.of(place.name).quarantined
+        ]
+
+        def fit(spec: JobSpec) -> list[str]:
+            wanted = {**self._options.match, TYPE_TAG: spec.board_type}
+            return [
+                place.name
+                for place in free
+                if all(place.tags.get(key) == value for key, value in wanted.items())
+                and place.tags.get("image", spec.image.profile) == spec.image.profile
+            ]
+
+        return fit
+
+    def run(self, chosen: Sequence[FollowUp], purpose: Purpose, times: int = 1) -> None:
+        """Run a round, if there is anything to run and time for it."""
+        from farm.run.followups import spec_of
+        from farm.run.plan import jobs
+
+        if not chosen:
+            return
+        until = self._wish.until
+        if until is not None and time.time() >= until:
+            err().print(f"no time is left for a {purpose} of {len(chosen)} jobs")
+            return
+        places = self._places()
+        specs = []
+        for one in chosen:
+            if one.board not in places:
+                err().print(f"{one.board}: gone from the lab; no {purpose} on it")
+                continue
+            base = jobs([places[one.board]], self._types, self._wish)[0]
+            specs.append(spec_of(one, base, purpose, times))
+            many = "everything" if one.tests is None else f"{len(one.tests)} tests"
+            err().print(f"{one.board}: {purpose} of {many} of {', '.join(one.follows)}")
+        more, self.stopped = run_jobs(specs)
+        self.done += more
+
+    def _places(self) -> dict[str, Place]:
+        with Coordinator(self._wish.coordinator, new_identity(local_host())) as lab:
+            return dict(sorted(lab.places().items()))
