@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,6 +40,12 @@ CALL_S = 10.0
 
 _GONE = "does not exist"
 """What the coordinator says of a reservation that is no more."""
+
+_WILD = re.compile(r"[*?\[]")
+"""What makes a match pattern mean more than what it says (``fnmatch``)."""
+
+_Path = tuple[str, str, str, str]
+"""Exporter, group, class and name of a resource."""
 
 EXPORTER_CALL_S = 45.0
 """Deadline of acquire and release: the coordinator grants each resource's exporter 10 s."""
@@ -260,8 +267,8 @@ class Coordinator:
     # -- machinery
 
     def _seen(self) -> dict[str, Place]:
-        resources = list(self._resources.values())
-        return {name: _place(raw, resources) for name, raw in sorted(self._places.items())}
+        exported = _Exported(self._resources.values())
+        return {name: _place(raw, exported) for name, raw in sorted(self._places.items())}
 
     def _await_connection(self, connect_s: float) -> None:
         ready = threading.Event()
@@ -372,21 +379,37 @@ def _resource(raw: Any) -> Resource:
     )
 
 
-def _place(raw: Any, resources: list[Resource]) -> Place:
+class _Exported:
+    """All resources, by exporter and group: a lab of a thousand places is not searched for each."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self._all = {(one.exporter, one.group, one.cls, one.name): one for one in resources}
+        self._by_group: dict[tuple[str, str], list[_Path]] = {}
+        for path in self._all:
+            self._by_group.setdefault(path[:2], []).append(path)
+
+    def matching(self, match: Any) -> list[_Path]:
+        """Return the paths that a place's match pattern means."""
+        named = not _WILD.search(match.exporter + match.group)
+        near = self._by_group.get((match.exporter, match.group), []) if named else self._all
+        return [path for path in near if match.ismatch(path)]
+
+    def __getitem__(self, path: _Path) -> Resource:
+        return self._all[path]
+
+
+def _place(raw: Any, exported: _Exported) -> Place:
     place = common.Place.from_pb2(raw)
-    paths = {(item.exporter, item.group, item.cls, item.name): item for item in resources}
-    matched = tuple(item for path, item in sorted(paths.items()) if place.hasmatch(path))
-    missing = tuple(
-        repr(match) for match in place.matches if not any(match.ismatch(path) for path in paths)
-    )
+    found = [(match, exported.matching(match)) for match in place.matches]
+    paths = sorted({path for _, matched in found for path in matched})
     return Place(
         name=place.name,
         tags=dict(place.tags),
         aliases=frozenset(place.aliases),
         holder=place.acquired or "",
         reservation=place.reservation or "",
-        resources=matched,
-        missing=missing,
+        resources=tuple(exported[path] for path in paths),
+        missing=tuple(repr(match) for match, matched in found if not matched),
     )
 
 
