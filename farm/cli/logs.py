@@ -16,7 +16,7 @@ from farm.cli.output import JsonFlag, print_json, printable
 from farm.errors import InfraError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from farm.run.joblist import JobEntry
 
@@ -46,13 +46,16 @@ def logs(
             show_default=False,
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Of the last health check, instead of a run's job.")
+    ] = False,
     coordinator: CoordinatorOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print a board's console as the running job, or else its last one, recorded it.
+    """Print a board's console as the running job, or else a run's last one, recorded it.
 
-    A job is one of a run, or a health check. Each line begins with when it came (UTC). With
-    LG_COORDINATOR or --coordinator, only jobs in that lab count.
+    Each line begins with when it came (UTC). With LG_COORDINATOR or --coordinator, only jobs in
+    that lab count.
 
     Examples:
 
@@ -64,11 +67,11 @@ def logs(
         raise UsageError(
             "--follow has no end and --json is one object", next_step="leave out one of them"
         )
-    entry = job_on(board, coordinator)
     if follow:
         with contextlib.suppress(KeyboardInterrupt):
-            _follow(entry, coordinator, lines)
+            _follow(lambda: job_on(board, coordinator, check=check), lines)
         return
+    entry = job_on(board, coordinator, check=check)
     said = _recorded(entry, lines)
     if as_json:
         rows = [dict(zip(("at", "text"), line.split(" ", 1), strict=False)) for line in said]
@@ -87,8 +90,8 @@ def logs(
         print(printable(line))
 
 
-def job_on(board: str, coordinator: str | None) -> JobEntry:
-    """Return a board's running job on this controller, else its last one.
+def job_on(board: str, coordinator: str | None, *, check: bool) -> JobEntry:
+    """Return a board's running job on this controller, else its last one; or its last ``check``.
 
     Raises:
         UsageError: there was none; names the nearest board that had one.
@@ -96,12 +99,14 @@ def job_on(board: str, coordinator: str | None) -> JobEntry:
     from farm.run import joblist
     from farm.yamlfile import nearest
 
-    entry = joblist.current(joblist.entries(board, coordinator or ""))
+    found = joblist.entries(board, coordinator or "")
+    entry = joblist.current([one for one in found if one.is_check] if check else found)
     if entry is None:
         known = sorted({entry.board for entry in joblist.entries(coordinator=coordinator or "")})
         raise UsageError(
-            f"no job of this controller was on a board {board!r}{nearest(board, set(known))}",
-            next_step=f"boards that had one: {', '.join(known) or 'none'}",
+            f"no {'check' if check else 'job'} of this controller was on a board {board!r}"
+            f"{nearest(board, set(known))}",
+            next_step=f"boards that had a job: {', '.join(known) or 'none'}",
         )
     return entry
 
@@ -131,9 +136,11 @@ def _recorded(entry: JobEntry, lines: int | None) -> Iterator[str]:
             yield line.rstrip("\n")
 
 
-def _follow(entry: JobEntry, coordinator: str | None, lines: int | None) -> None:
+def _follow(current: Callable[[], JobEntry], lines: int | None) -> None:
+    """Print what the current job's console says, whichever job that comes to be."""
     from farm.run.tail import Tail
 
+    entry = current()
     tail = Tail(_log(entry))
     _tell(entry, "runs" if entry.alive() else "is over; waiting for the next")
     fresh: Iterable[bytes] = deque(tail.lines(), lines)
@@ -144,7 +151,7 @@ def _follow(entry: JobEntry, coordinator: str | None, lines: int | None) -> None
         time.sleep(LOOK_S)
         alive = entry.alive()  # before its last words are read
         fresh = list(tail.lines())
-        if alive or fresh or (later := job_on(entry.board, coordinator)) == entry:
+        if alive or fresh or (later := current()) == entry or not later.alive():
             continue
         if later.folder != entry.folder:
             tail = Tail(_log(later))

@@ -35,11 +35,16 @@ class JobEntry(records.OfProcess):
     folder: Path
     began: float
 
+    @property
+    def is_check(self) -> bool:
+        """Whether it is a check of the board's health, and no part of a run."""
+        return self.run == CHECK
+
 
 def enlist(
     *, coordinator: str, board: str, board_type: str, run: str, job: str, folder: Path
 ) -> None:
-    """Write down that this process has a job now, in place of what ran on the board before.
+    """Write down that this process has a job now, in place of the board's one before.
 
     A disk that refuses it is no reason for a job to fail.
     """
@@ -73,14 +78,19 @@ def entries(board: str = "", coordinator: str = "") -> list[JobEntry]:
 
 
 def current(found: list[JobEntry]) -> JobEntry | None:
-    """Return the newest job that still has its process, else the newest."""
-    return next((entry for entry in reversed(found) if entry.alive()), found[-1] if found else None)
+    """Return the job that still has its process, else the newest of a run, else the newest.
+
+    A check follows a run that ended badly, and should not hide it.
+    """
+    running = [entry for entry in found if entry.alive()]
+    ranked = running or [entry for entry in found if not entry.is_check] or found
+    return ranked[-1] if ranked else None
 
 
 def _replaces(new: JobEntry, old: JobEntry) -> bool:
     """Tell whether an entry that is over makes room: a virtual lab has another port each time."""
     alike = new.coordinator == old.coordinator or is_loopback(old.coordinator)
-    return new.board == old.board and alike
+    return new.board == old.board and new.is_check == old.is_check and alike
 
 
 def _read() -> list[tuple[Path, JobEntry]]:

@@ -91,7 +91,7 @@ class _Follow:
             job.view.add(event)
         if not alive:
             job.over = True
-            job.view.close("" if job.entry.run == joblist.CHECK else "its worker is gone")
+            job.view.close("" if job.entry.is_check else "its worker is gone")
 
 
 class Watcher:
@@ -165,7 +165,7 @@ def rows(
     over has a row of its own only where no lab tells of its board and no later job has it.
     """
     newest: dict[tuple[str, str], WatchedJob] = {}
-    for job in sorted(jobs, key=lambda job: (not job.over, job.entry.began)):
+    for job in sorted(jobs, key=_weight):
         newest[job.entry.coordinator, job.entry.board] = job
     found = []
     for place in places.values():
@@ -189,5 +189,10 @@ def _row(place: Place, job: WatchedJob | None, sick: str) -> Row:
     return Row(place.name, place.tags.get(TYPE_TAG, ""), state, note, place.holder, job)
 
 
+def _weight(job: WatchedJob) -> tuple[bool, bool, float]:
+    """Return what a board's jobs are sorted by: one that runs is last, then the newest of a run."""
+    return (not job.over, job.over and not job.entry.is_check, job.entry.began)
+
+
 def _state(job: WatchedJob) -> str:
-    return "checking" if job.entry.run == joblist.CHECK else job.view.state
+    return "checking" if job.entry.is_check else job.view.state

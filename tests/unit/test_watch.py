@@ -93,6 +93,17 @@ def test_a_lab_that_stays_keeps_its_boards_last_job(elsewhere: Path) -> None:
     assert current is not None and current.run == "run-1"
 
 
+def test_a_check_does_not_hide_the_run_before_it(elsewhere: Path) -> None:
+    enlist_dead(elsewhere / "job")
+    enlist_dead(elsewhere / "check", run=joblist.CHECK)
+    found = joblist.entries(BOARD)
+    assert [one.is_check for one in found] == [False, True]
+    assert joblist.current(found) == found[0]
+    jobs = [watched(one, over=True) for one in found]
+    (row,) = rows({BOARD: PLACE}, jobs, {}, LAB)
+    assert row.job is jobs[0]
+
+
 def test_a_state_folder_that_cannot_be_written_is_no_trouble(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +237,9 @@ def test_logs_prints_the_console_of_the_job(
     assert len(body["lines"]) == 5 and body["running"] is True
     assert body["lines"][0]["at"] == "2026-11-21T10:00:00.000+00:00"
     assert {*body, *body["lines"][0]} == documented("farm logs BOARD --json")
+    enlist_dead(elsewhere, run=joblist.CHECK)
+    assert call(monkeypatch, "logs", BOARD, "--check") == 3
+    assert "of run check on virt-smmuv3-1: nothing was recorded" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -234,6 +248,7 @@ def test_logs_prints_the_console_of_the_job(
         (("virt-smmuv3-2",), 2, "did you mean 'virt-smmuv3-1'?"),
         ((BOARD, "-f", "--json"), 2, "leave out one"),
         ((BOARD, "--coordinator", "127.0.0.1:7"), 2, "none"),
+        ((BOARD, "--check"), 2, "no check of this controller was on a board"),
         ((BOARD,), 3, "nothing has been recorded yet"),
     ],
 )
