@@ -115,6 +115,6 @@ class NoExpectation(FarmError):
 
 
 class JournalError(FarmError):
-    """A journal line cannot be read; ``str()`` starts with ``file:line:``."""
+    """A journal, or a line of it, cannot be read; ``str()`` starts with the file."""
 
     exit_code = 2

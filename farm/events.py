@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -299,36 +300,92 @@ def decode(line: str | bytes, *, where: str = "journal") -> Event:
     try:
         return _adapter.validate_json(line)
     except ValidationError as error:
+        if (version := _version(line)) > FORMAT_VERSION:
+            raise JournalError(
+                f"{where}: written in journal format {version}; this farm reads {FORMAT_VERSION}",
+                next_step="a newer farm wrote it: read it with that one",
+            ) from error
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
-        raise JournalError(f"{where}: not a journal event: {first['msg']} at {at!r}") from error
+        place = f" at {at!r}" if at else ""
+        raise JournalError(f"{where}: not a journal event: {first['msg']}{place}") from error
 
 
-def read_journal(path: Path) -> Iterator[Event]:
+def _version(line: str | bytes) -> int:
+    """Return the format that a line says it is written in, 0 where it says none."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return 0
+    version = said.get("v") if isinstance(said, dict) else None
+    return version if type(version) is int else 0
+
+
+@dataclass(slots=True)
+class Damage:
+    """What of a journal could not be read; ``count`` lines or gaps, the ``first`` of them told."""
+
+    first: JournalError | None = None
+    count: int = 0
+
+    def add(self, error: JournalError) -> None:
+        """Note that something could not be read."""
+        self.first = self.first or error
+        self.count += 1
+
+    def __str__(self) -> str:
+        """Return where it begins and how much it is; empty where all could be read."""
+        more = f" (and {self.count - 1} more like it)" if self.count > 1 else ""
+        return f"{self.first}{more}" if self.first else ""
+
+
+def read_journal(path: Path, damage: Damage | None = None) -> Iterator[Event]:
     """Yield a journal's events; a last line that a crash cut short is left out.
 
+    With ``damage``, a line that cannot be read and a gap in ``seq`` are noted there, and reading
+    goes on behind them; it ends where another job starts.
+
     Raises:
-        JournalError: the file cannot be read, a whole line is not an event, or ``seq`` has a gap.
+        JournalError: the file cannot be read; without ``damage`` also if a whole line is not an
+            event, ``seq`` has a gap, or another job starts.
     """
     try:
         stream = path.open("rb")
     except OSError as error:
-        raise JournalError(f"{path}:0: cannot be read: {error.strerror}") from error
+        raise JournalError(
+            f"{path}: cannot be read: {error.strerror}",
+            next_step="give a journal.jsonl, or the folder of a run",
+        ) from error
+    note = _raise if damage is None else damage.add
     with stream:
         expected = 0
+        unread = 0
         number = 0
         while line := stream.readline(MAX_LINE + 1):
             number += 1
             where = f"{path}:{number}"
             if not line.endswith(b"\n"):
                 if len(line) > MAX_LINE:
-                    raise JournalError(f"{where}: line of more than {MAX_LINE} bytes")
+                    note(JournalError(f"{where}: line of more than {MAX_LINE} bytes"))
                 return
-            event = decode(line, where=where)
-            if event.seq != expected:
-                raise JournalError(f"{where}: event {event.seq} where {expected} was expected")
-            expected += 1
+            try:
+                event = decode(line, where=where)
+            except JournalError as error:
+                note(error)
+                unread += 1
+                continue
+            if expected and isinstance(event, JobStarted):
+                note(JournalError(f"{where}: starts another job"))
+                return
+            if not expected <= event.seq <= expected + unread:
+                note(JournalError(f"{where}: event {event.seq} where {expected} was expected"))
+            expected = event.seq + 1
+            unread = 0
             yield event
+
+
+def _raise(error: JournalError) -> None:
+    raise error
 
 
 def to_json(value: Any) -> str:

@@ -14,13 +14,14 @@ from rich.text import Text
 from farm.again import again
 from farm.cli.output import add_row, out, table
 from farm.cli.phases import Phases
-from farm.errors import FarmError
+from farm.errors import FarmError, JournalError
 from farm.model import Purpose, Verdict
 from farm.settling import in_order, standing
 
 if TYPE_CHECKING:
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
+    from farm.store import IngestResult
 
 
 SHOWN = 5
@@ -70,16 +71,21 @@ def keep(
     from farm.store import ingest, open_store
 
     troubles: list[FarmError] = []
+    taken = 0
     again = f"the journals are kept; try again with: farm ingest {folder}"
     try:
         with open_store(db) as store:
             for spec in specs:
                 try:
-                    ingest(spec.journal, store)
+                    result = ingest(spec.journal, store)
                 except FarmError as error:
                     troubles.append(error)
+                    continue
+                taken += 1
+                if result.problem:
+                    troubles.append(unread(result))
             path = folder / "report.html"
-            if len(troubles) < len(specs):
+            if taken:
                 write_html(store, run_id, path)
                 return str(path), troubles
     except FarmError as error:
@@ -87,6 +93,14 @@ def keep(
     except OSError as error:
         troubles.append(InfraError(f"the report was not written: {error}", next_step=again))
     return "", troubles
+
+
+def unread(result: IngestResult) -> JournalError:
+    """Return what to say of a journal of which something could not be read."""
+    return JournalError(
+        f"{result.problem}; the {result.events} events that can be read are kept",
+        next_step="check the disk; restore the journal from a copy and ingest it again",
+    )
 
 
 def exit_of(jobs: Sequence[Job]) -> int:

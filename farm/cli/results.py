@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from farm.cli.outcome import print_again, print_second_attempts
+from farm.cli.outcome import print_again, print_second_attempts, unread
 from farm.cli.output import JsonFlag, add_row, err, error_text, out, print_json, table
 from farm.errors import FarmError, InfraError, JournalError, UsageError
 from farm.model import WORST_FIRST, Verdict
@@ -101,8 +101,8 @@ def ingest(
 ) -> None:
     """Take journals into the store; a journal that is there already changes nothing.
 
-    A journal of a run that was killed is taken as far as it goes. One with a line that cannot be
-    read is taken up to that line; the command then tells which and exits 2.
+    A journal of a run that was killed is taken as far as it goes. One with lines that cannot be
+    read is taken without them; the command then tells of them and exits 2.
     """
     from farm.store import ingest as take
     from farm.store import open_store
@@ -118,12 +118,7 @@ def ingest(
                 continue
             taken.append(result)
             if result.problem:
-                failures.append(
-                    JournalError(
-                        f"{result.problem}; the {result.events} events before it are kept",
-                        next_step="mend or shorten the journal and ingest it again",
-                    )
-                )
+                failures.append(unread(result))
     if as_json:
         print_json({"journals": [_ingested(result) for result in taken]})
     else:

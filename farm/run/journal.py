@@ -45,7 +45,7 @@ class JournalWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise JournalError(f"{path}:0: cannot be created: {error.strerror}") from error
+            raise JournalError(f"{path}: cannot be created: {error.strerror}") from error
         cls._lock(path, descriptor)
         _sync_folder(path.parent)
         return cls(path, descriptor, 0, clock)
@@ -55,15 +55,21 @@ class JournalWriter:
         """Go on with a journal after its last whole event; a torn last line is cut off.
 
         Raises:
-            JournalError: there is no such journal, another writer has it, or it is damaged.
+            JournalError: there is no such journal, another writer has it, or not one of its lines
+                can be read.
         """
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            raise JournalError(f"{path}:0: cannot be opened: {error.strerror}") from error
+            raise JournalError(f"{path}: cannot be opened: {error.strerror}") from error
         cls._lock(path, descriptor)
         try:
-            count = sum(1 for _ in events.read_journal(path))
+            damage = events.Damage()
+            count = 0
+            for event in events.read_journal(path, damage):
+                count = event.seq + 1
+            if damage.first and not count:
+                raise damage.first
             end = _whole_bytes(descriptor)
             os.ftruncate(descriptor, end)
             os.lseek(descriptor, end, os.SEEK_SET)
@@ -133,7 +139,7 @@ class JournalWriter:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            raise JournalError(f"{path}:0: another writer has it") from error
+            raise JournalError(f"{path}: another writer has it") from error
 
 
 def _whole_bytes(descriptor: int) -> int:

@@ -148,24 +148,23 @@ def _is_of_a_whole_case(sample: events.SampleEvent) -> bool:
 
 
 class Follower:
-    """Reads a journal as it grows; a line that cannot be read ends the following."""
+    """Reads a journal as it grows; a line that cannot be read is left out."""
 
     def __init__(self, path: Path) -> None:
         """Follow the journal at ``path``, which need not exist yet."""
         self._path = path
         self._tail = Tail(path)
         self._number = 0
-        self.problem = ""
-        """Which line could not be read and why, or empty."""
+        self.damage = events.Damage()
+        """What could not be read."""
 
     def news(self) -> list[events.Event]:
         """Return the events that were written since the last call."""
         found: list[events.Event] = []
-        for line in () if self.problem else self._tail.lines():
+        for line in self._tail.lines():
             self._number += 1
             try:
                 found.append(events.decode(line, where=f"{self._path}:{self._number}"))
             except JournalError as error:
-                self.problem = str(error)
-                break
+                self.damage.add(error)
         return found

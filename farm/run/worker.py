@@ -215,7 +215,7 @@ def ending(code: int, view: JobView) -> str:
 
 def _so_far(journal: Path) -> JobView:
     view = JobView("")
-    for event in events.read_journal(journal):
+    for event in events.read_journal(journal, events.Damage()):
         view.add(event)
     return view
 

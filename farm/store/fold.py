@@ -17,6 +17,7 @@ from farm.events import (
     CaseFinished,
     CaseStarted,
     Complaint,
+    Damage,
     Event,
     JobFinished,
     JobStarted,
@@ -53,6 +54,9 @@ MAX_DEPTH = 8
 RUNNING = "the run ended while this case was running"
 """Reason of a case that started and whose end the journal does not hold."""
 
+UNREAD = "no end of this case is in what can be read"
+"""Reason of such a case where part of the journal cannot be read; which part follows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folded:
@@ -65,45 +69,51 @@ class Folded:
 def fold_journal(path: Path) -> Folded:
     """Return what a journal holds, as far as it can be read.
 
-    A line that cannot be read ends the reading; ``job.problem`` then says which and why.
+    A line that cannot be read is left out; ``job.problem`` then says which and why, and how many
+    there are.
 
     Raises:
-        JournalError: not even the first event can be read, or it is not ``job_started``.
+        JournalError: the first event cannot be read, or is not ``job_started``.
     """
-    fold: _Fold | None = None
-    problem = ""
-    try:
-        for event in read_journal(path):
-            if fold is None:
-                fold = _Fold(_first(path, event), str(path.absolute()))
-            else:
-                fold.add(event)
-    except JournalError as error:
-        if fold is None:
-            raise
-        problem = str(error)
-    if fold is None:
-        raise JournalError(
-            f"{path}:1: no whole event in it",
+    damage = Damage()
+    events = read_journal(path, damage)
+    start = next(events, None)
+    if damage.first or not isinstance(start, JobStarted):
+        raise _no_journal(path, start, damage)
+    fold = _Fold(start, str(path.absolute()))
+    for event in events:
+        fold.add(event)
+    return fold.result(str(damage))
+
+
+def _no_journal(path: Path, start: Event | None, damage: Damage) -> JournalError:
+    """Return why a file whose first event is not the start of a job cannot be taken."""
+    if damage.first and damage.first.next_step:
+        return damage.first
+    if start is None and not damage.first:
+        return JournalError(
+            f"{path}: no whole event in it",
             next_step="the job ended before it began to record; there is nothing to restore",
         )
-    return fold.result(problem)
-
-
-def _first(path: Path, event: Event) -> JobStarted:
-    if isinstance(event, JobStarted):
-        return event
-    raise JournalError(f"{path}:1: starts with {event.type!r} where 'job_started' was expected")
+    seen = f"{start.type!r}" if start and not damage.first else "something else"
+    return JournalError(
+        f"{path}:1: not a job's journal: starts with {seen}, expected a 'job_started' event",
+        next_step="give a journal.jsonl, or the folder of a run",
+    )
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """What is known of one attempt of a test while the journal is read."""
+    """What is known of one attempt of a test while the journal is read.
+
+    ``cut`` is the reason of a replicate that started and has no end.
+    """
 
     started_at: float = 0.0
     boot: int = 0
     begun: int = 0
     ends: dict[int, CaseFinished] = field(default_factory=dict)
+    cut: str = RUNNING
 
     @property
     def finishes(self) -> list[CaseFinished]:
@@ -112,13 +122,13 @@ class _Attempt:
 
     @property
     def replicates(self) -> tuple[ReplicateRecord, ...]:
-        """What became of each replicate; the last one may have been cut short."""
-        found = [
-            ReplicateRecord(one.verdict, _text(one.reason), one.duration_s) for one in self.finishes
-        ]
-        if self.begun and self.begun - 1 not in self.ends:
-            found.append(ReplicateRecord(Verdict.INFRA, RUNNING, 0.0))
-        return tuple(found)
+        """What became of each replicate that began or ended."""
+        return tuple(
+            ReplicateRecord(end.verdict, _text(end.reason), end.duration_s)
+            if (end := self.ends.get(number))
+            else ReplicateRecord(Verdict.INFRA, self.cut, 0.0)
+            for number in sorted({*range(self.begun), *self.ends})
+        )
 
     @property
     def verdict(self) -> tuple[Verdict, str]:
@@ -175,7 +185,7 @@ class _Fold:
             case JobFinished():
                 self.end = event
             case JobStarted():
-                pass  # a journal holds one job; a second start adds nothing
+                pass  # the first event, and no other
 
     def _ready(self, event: BoardReady) -> None:
         self.boot = event.boot
@@ -214,6 +224,11 @@ class _Fold:
 
     def result(self, problem: str) -> Folded:
         start = self.start
+        if problem:
+            for attempt in (
+                one for attempts in self.attempts.values() for one in attempts.values()
+            ):
+                attempt.cut = f"{UNREAD}: {problem}"
         image = ImageRecord(
             _text(start.image.profile),
             _text(start.image.id),
@@ -273,7 +288,9 @@ class _Fold:
 
 
 def _missed(job: JobRecord, trouble: str) -> str:
-    why = job.reason or job.problem or trouble
+    why = job.reason or trouble
+    if job.problem:
+        return "; ".join(filter(None, (f"no record that it ran: {job.problem}", why)))
     if why:
         return f"never ran: {why}"
     return "never ran" if job.finished else "never ran: the run ended before it"

@@ -28,8 +28,8 @@ class IngestResult:
     """What an ingest found and did.
 
     ``tests`` counts tests, ``samples`` the samples of all their attempts. ``changed`` is false
-    where the store already held this journal, or a longer version of it. ``problem`` says where the
-    journal could not be read any further, and is empty where all of it could.
+    where the store already held this journal, or a longer version of it. ``problem`` names the
+    first line of the journal that could not be read and counts the others, if there are any.
     """
 
     run: str

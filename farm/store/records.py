@@ -138,7 +138,7 @@ class JobRecord:
     ``finished`` says whether the journal has its last event; ``ok`` and ``reason`` are that
     event's. ``effort`` says how long, how often and with which seed was tried. ``plan`` names the
     nightly plan that the run carried out; ``follows`` are the jobs whose tests a follow-up tries.
-    ``problem`` names the line from which on the journal could not be read.
+    ``problem`` names the first line of the journal that could not be read, and counts the others.
     """
 
     run: str

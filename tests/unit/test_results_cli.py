@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from documented import documented
 from journals import HOSTILE, run_id, write_run
 
 from farm.cli.main import main
+from farm.cli.outcome import keep
 from farm.store import ingest, open_store
 
 FIELDS = {
@@ -217,6 +219,16 @@ def test_ingest_tells_what_it_took(
     assert farm("ingest", str(tmp_path / "nothing.jsonl"))[0] == 2
     (tmp_path / "empty").mkdir()
     assert farm("ingest", str(tmp_path / "empty"))[0] == 2
+
+
+def test_a_run_whose_journal_is_damaged_says_so_and_has_its_report(tmp_path: Path) -> None:
+    path, other = write_run(tmp_path, 3)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"type":"case_finished"', b'"type":"case_f\xff"', 1))
+    specs: Any = [SimpleNamespace(journal=one) for one in (path, other)]
+    report, troubles = keep(str(tmp_path / "new.db"), run_id(3), specs, tmp_path)
+    assert report and Path(report).is_file()
+    assert [str(path) in str(one) and "are kept" in str(one) for one in troubles] == [True]
 
 
 def test_a_database_that_cannot_be_opened_exits_2(farm: Farm, tmp_path: Path) -> None:

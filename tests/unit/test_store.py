@@ -43,7 +43,7 @@ from farm.store import (
 )
 from farm.store import models as t
 from farm.store.engine import HEAD
-from farm.store.fold import MAX_TEXT, RUNNING, fold_journal
+from farm.store.fold import MAX_TEXT, RUNNING, UNREAD, fold_journal
 from farm.store.records import JobRecord
 from farm.store.series import SeriesKeys
 
@@ -169,24 +169,59 @@ def test_a_shorter_journal_does_not_take_away(store: Store, small: Path, tmp_pat
     assert rows(store) == before
 
 
-def test_what_stands_before_a_broken_line_is_kept(
+@given(data=st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_garbled_bytes_cost_the_lines_that_they_are_in_and_no_more(
+    data: st.DataObject, small: Path, shared_store: Store, tmp_path: Path
+) -> None:
+    whole = small.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    places = st.integers(1, len(lines) - 1)
+    noise = st.binary(max_size=3).filter(lambda some: b"\n" not in some)
+    garbled = data.draw(st.dictionaries(places, noise, min_size=1, max_size=3), label="noise")
+    broken = tmp_path / "journal.jsonl"
+    noisy = (b"#" + garbled[at] + one if at in garbled else one for at, one in enumerate(lines))
+    broken.write_bytes(b"".join(noisy))
+    with shared_store.write() as connection:
+        connection.execute(sa.delete(t.Run))
+    result = ingest(broken, shared_store)
+    job = job_of(shared_store, run_id(1))
+    assert job.problem == result.problem
+    left = [decode(line) for at, line in enumerate(lines) if at not in garbled]
+    assert result.events == len(left)
+    assert result.problem.startswith(f"{broken}:{min(garbled) + 1}: ") and not job.ok
+    stored = {(test.nodeid, test.attempt): test.verdict for test in job.tests}
+    for event in left:
+        if isinstance(event, CaseFinished):
+            assert stored[event.nodeid, event.attempt] is event.verdict
+    assert not any(test.reason.startswith("never ran") for test in job.tests)
+    assert ingest(small, shared_store).changed, "the mended journal replaces the broken one"
+    assert job_of(shared_store, run_id(1)).problem == ""
+
+
+def test_a_case_whose_end_is_garbled_is_open_and_not_taken_for_cut_short(
     store: Store, small: Path, tmp_path: Path
 ) -> None:
-    lines = small.read_bytes().splitlines(keepends=True)
+    text = small.read_text(encoding="utf-8")
     broken = tmp_path / "journal.jsonl"
-    broken.write_bytes(b"".join([*lines[:12], b'{"v":1,"type":"no\n', *lines[13:]]))
-    result = ingest(broken, store)
-    assert result.events == 12
-    assert result.problem.startswith(f"{broken}:13: ")
-    job = job_of(store, run_id(1))
-    assert job.problem == result.problem
-    assert not job.ok
-    assert Verdict.PASS in {test.verdict for test in job.tests}
-    assert {test.reason for test in job.tests if test.verdict is Verdict.MISS} == {
-        f"never ran: {result.problem}"
-    }
-    assert ingest(small, store).changed, "the mended journal replaces the broken one"
-    assert job_of(store, run_id(1)).problem == ""
+    broken.write_text(
+        text.replace('"type":"case_finished"', '"type":"case_fin\x00shed"', 1), "utf-8"
+    )
+    problem = ingest(broken, store).problem
+    assert problem.startswith(f"{broken}:") and "more like it" not in problem
+    opened = [test for test in job_of(store, run_id(1)).tests if test.verdict is Verdict.INFRA]
+    assert f"{UNREAD}: {problem}" in {test.reason for test in opened}
+
+
+def test_a_second_job_in_a_journal_is_none_of_the_first(
+    store: Store, small: Path, tmp_path: Path
+) -> None:
+    other = write_journal(tmp_path / "other.jsonl", job_events(2, "virt-noiommu-1", "virt-noiommu"))
+    both = tmp_path / "journal.jsonl"
+    both.write_bytes(small.read_bytes() + other.read_bytes())
+    result = ingest(both, store)
+    assert "starts another job" in result.problem
+    assert result.events == len(small.read_bytes().splitlines())
 
 
 def test_another_journal_of_the_same_job_is_refused(
@@ -202,15 +237,24 @@ def test_another_journal_of_the_same_job_is_refused(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"{}\n", b'{"type":"plan","tests":[]}\n', b"\xff\n"]
+    "content", [b"", b"{}", b"{}\n", b'{"type":"plan","tests":[]}\n', b"\xff\n", b"root:x\n"]
 )
 def test_a_file_that_is_no_journal_is_told_so(store: Store, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(content)
-    with pytest.raises(JournalError, match=r"journal\.jsonl:1: "):
+    with pytest.raises(JournalError, match=r"journal\.jsonl:1: not a job's journal|no whole event"):
         ingest(path, store)
-    with pytest.raises(JournalError):
+    with pytest.raises(JournalError, match=r"none\.jsonl: cannot be read: No such file") as caught:
         ingest(tmp_path / "none.jsonl", store)
+    assert "folder of a run" in caught.value.next_step
+
+
+def test_a_journal_of_a_newer_farm_is_told_so(store: Store, small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(small.read_bytes().replace(b'"v":1,', b'"v":2,'))
+    with pytest.raises(JournalError, match="journal format 2; this farm reads 1") as caught:
+        ingest(path, store)
+    assert "newer farm" in caught.value.next_step
 
 
 def test_the_last_attempt_counts(store: Store, tmp_path: Path) -> None:
