@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,6 +108,7 @@ def find(board: str, coordinator: str | None, *, on: bool) -> Way:
         return _of_job(entry)
     from farm.lab import client
     from farm.lab.coordinator import Coordinator, local_host
+    from farm.lab.explain import standing
     from farm.lab.lease import new_identity
     from farm.lab.placement import check_names
 
@@ -120,9 +122,8 @@ def find(board: str, coordinator: str | None, *, on: bool) -> Way:
         if place.holder == client.own_identity():
             return Way(board, "hold", lab.address, place.holder)
         raise BoardError(
-            f"board {board} is held by {place.holder}",
-            next_step=f"wait for its release, or ask for: labgrid-client -p {board} release; "
-            "see: farm watch",
+            f"board {board} is {standing(place).words(time.time())}",
+            next_step="wait until it is released; see: farm watch",
         )
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm.errors import LabError
+from farm.lab import explain
 from farm.lab.coordinator import Coordinator, local_host
 from farm.lab.health import HealthBook
 from farm.lab.lease import new_identity
 from farm.lab.place import Place
-from farm.lab.placement import TYPE_TAG, describe
+from farm.lab.wanted import TYPE_TAG
 from farm.run import joblist
 from farm.run.job import JOURNAL
 from farm.run.joblist import JobEntry
@@ -115,11 +116,11 @@ class Watcher:
         try:
             places = self._places()
         except LabError as error:
-            return Seen(rows({}, jobs, {}), error.message)
+            return Seen(rows({}, jobs, {}, time.time()), error.message)
         book = HealthBook(self._lab.address) if self._lab is not None else None
         sick = {name: book.quarantined(name) or "" for name in places} if book else {}
         address = self._lab.address if self._lab is not None else ""
-        return Seen(rows(places, jobs, sick, address))
+        return Seen(rows(places, jobs, sick, time.time(), address))
 
     def close(self) -> None:
         """Let go of the coordinator."""
@@ -157,6 +158,7 @@ def rows(
     places: Mapping[str, Place],
     jobs: Iterable[WatchedJob],
     sick: Mapping[str, str],
+    now: float,
     address: str = "",
 ) -> tuple[Row, ...]:
     """Return a row for each place of the lab at ``address``, and one for each job elsewhere.
@@ -169,7 +171,7 @@ def rows(
         newest[job.entry.coordinator, job.entry.board] = job
     found = []
     for place in places.values():
-        found.append(_row(place, newest.get((address, place.name)), sick.get(place.name, "")))
+        found.append(_row(place, newest.get((address, place.name)), sick.get(place.name, ""), now))
     for (lab, board), job in newest.items():
         if lab == address and board in places:
             continue
@@ -179,13 +181,12 @@ def rows(
     return tuple(sorted(found, key=lambda row: (not row.running, row.board)))
 
 
-def _row(place: Place, job: WatchedJob | None, sick: str) -> Row:
-    state, _, by = describe(place).partition(" by ")
-    note = place.holder if by else ""
+def _row(place: Place, job: WatchedJob | None, sick: str, now: float) -> Row:
+    stands = explain.standing(place, barred=sick or None)
+    state = stands.state.value
+    note = stands.words(now).removeprefix(state).removeprefix(" by").lstrip(" :")
     if job is not None and not job.over:
         state, note = _state(job), ""
-    elif sick and state == "free":
-        state, note = "quarantined", sick
     return Row(place.name, place.tags.get(TYPE_TAG, ""), state, note, place.holder, job)
 
 

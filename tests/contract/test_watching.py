@@ -105,11 +105,12 @@ def test_a_free_board_is_leased_switched_on_and_off_again(lab: virtual.VirtualLa
         holder = observer.place(BOARD).holder
         assert re.search(r"/farm-", holder)
         seen = json.loads(farm("watch", "--json").stdout)["boards"]
-        assert [(row["state"], row["note"]) for row in seen] == [("held", holder)]
+        assert [(row["state"], row["holder"]) for row in seen] == [("held", holder)]
+        assert seen[0]["note"].startswith("run console")
         assert "is on" in labgrid(lab, holder, "power", "get")
         refused = farm("console", BOARD)
         assert refused.returncode == 3
-        assert f"is held by {holder}" in refused.stderr
+        assert f"board {BOARD} is held by run console" in refused.stderr
         terminal.type(b"hello board\r")
         terminal.expect(r"hello board")
         terminal.leave_microcom()

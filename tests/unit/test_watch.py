@@ -8,6 +8,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from documented import documented
@@ -16,8 +18,8 @@ from rich.console import Console
 
 from farm.cli import main as frame
 from farm.cli import watch
+from farm.lab import records
 from farm.lab.place import Place
-from farm.lab.records import boot_id
 from farm.run import joblist
 from farm.run.joblist import JobEntry
 from farm.run.view import JobView
@@ -51,19 +53,16 @@ def enlist(folder: Path, *, board: str = BOARD, run: str = "run-1", lab: str = L
 
 
 def enlist_dead(folder: Path, *, run: str = "run-0", lab: str = LAB) -> None:
-    """Have a process that ends at once write it down."""
-    code = (
-        "import sys; from pathlib import Path; from farm.run import joblist; "
-        "joblist.enlist(coordinator=sys.argv[1], board=sys.argv[2], board_type='sample', "
-        "run=sys.argv[3], job=sys.argv[2], folder=Path(sys.argv[4]))"
-    )
-    subprocess.run([sys.executable, "-c", code, lab, BOARD, run, str(folder)], check=True)
+    """Write down that a process has it which is no more."""
+    gone = {**records.this_process(), "started": 1}
+    with mock.patch.object(records, "this_process", lambda: gone):
+        enlist(folder, run=run, lab=lab)
 
 
 def entry(board: str, *, pid: int, began: float = 1.0, lab: str = LAB, run: str = "r") -> JobEntry:
     return JobEntry(
         coordinator=lab, board=board, board_type="sample", run=run, job=board, began=began,
-        folder=Path("/nowhere"), pid=pid, started=1, boot_id=boot_id(),
+        folder=Path("/nowhere"), pid=pid, started=1, boot_id=records.boot_id(),
     )  # fmt: skip
 
 
@@ -100,7 +99,7 @@ def test_a_check_does_not_hide_the_run_before_it(elsewhere: Path) -> None:
     assert [one.is_check for one in found] == [False, True]
     assert joblist.current(found) == found[0]
     jobs = [watched(one, over=True) for one in found]
-    (row,) = rows({BOARD: PLACE}, jobs, {}, LAB)
+    (row,) = rows({BOARD: PLACE}, jobs, {}, 9.0, LAB)
     assert row.job is jobs[0]
 
 
@@ -126,7 +125,7 @@ def test_a_board_has_one_row_with_its_newest_job() -> None:
         watched(entry(BOARD, pid=3, lab="127.0.0.1:7", run="elsewhere"), over=False),
     ]
     places = {one.name: one for one in (held, PLACE, replace(PLACE, name="sick"))}
-    found = rows(places, jobs, {"sick": "it burns"}, LAB)
+    found = rows(places, jobs, {"sick": "it burns"}, 9.0, LAB)
     assert [(row.board, row.state, row.running) for row in found] == [
         (BOARD, "running", True),
         (BOARD, "running", True),
@@ -140,16 +139,31 @@ def test_a_board_has_one_row_with_its_newest_job() -> None:
     ("changes", "sick", "state", "note"),
     [
         ({}, "", "free", ""),
-        ({}, "quarantined since 02:10", "quarantined", "quarantined since 02:10"),
-        ({"holder": "host/ann"}, "sick", "held", "host/ann"),
+        ({}, "quarantined since 02:10", "quarantined", "since 02:10"),
+        ({"holder": "host/ann"}, "", "held", "host/ann"),
+        ({"holder": "host/ann"}, "it burns", "quarantined", "it burns"),
+        (
+            {
+                "holder": "host/farm-bo-1",
+                "tags": {
+                    "farm_lease": "host/farm-bo-1",
+                    "farm_run": "run-7",
+                    "farm_owner": "bo",
+                    "farm_until": "849",
+                },
+            },
+            "",
+            "held",
+            "run run-7 of bo, about 14 min left",
+        ),
         ({"reservation": "TOKEN"}, "", "reserved", ""),
     ],
 )
 def test_a_board_without_a_job_says_who_has_it(
-    changes: dict[str, str], sick: str, state: str, note: str, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], sick: str, state: str, note: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Place, "online", True)
-    (row,) = rows({BOARD: replace(PLACE, **changes)}, [], {BOARD: sick}, LAB)
+    (row,) = rows({BOARD: replace(PLACE, **changes)}, [], {BOARD: sick}, 9.0, LAB)
     assert (row.state, row.note, row.running) == (state, note, False)
 
 
@@ -214,9 +228,7 @@ def test_a_job_whose_process_is_gone_is_over(elsewhere: Path) -> None:
     assert Watcher("").look().rows == ()  # no lab tells of its board
     sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     (old,) = joblist.entries()
-    alive = old.model_copy(
-        update={"pid": sleeper.pid, "started": joblist.records.start_time(sleeper.pid)}
-    )
+    alive = old.model_copy(update={"pid": sleeper.pid, "started": records.start_time(sleeper.pid)})
     (path,) = (elsewhere / "state/farm/jobs").glob("*.json")
     path.write_text(alive.model_dump_json())
     watcher = Watcher("")
