@@ -149,6 +149,18 @@ class StateChanged(_Event):
     detail: str = ""
 
 
+class Placed(_Event):
+    """The job has its board, one of several that would have done.
+
+    What :class:`JobStarted` said of the board was who it had in mind.
+    """
+
+    type: Literal["placed"] = "placed"
+    board: str
+    image: ImageInfo
+    hardware: dict[str, str] = {}
+
+
 class BoardReady(_Event):
     """A board came up: what it is. ``facts`` are strings (kernel, machine, cmdline …)."""
 
@@ -273,6 +285,7 @@ Event = Annotated[
     JobStarted
     | Plan
     | StateChanged
+    | Placed
     | BoardReady
     | CaseStarted
     | CaseFinished

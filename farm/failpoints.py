@@ -43,7 +43,7 @@ HOLD_S = 120.0
 _POLL_S = 0.02
 
 JOURNALED = (
-    "job_started", "plan", "waiting", "leased", "booting", "board_ready", "ready",
+    "job_started", "plan", "waiting", "placed", "leased", "booting", "board_ready", "ready",
     "running", "rebooting", "case_started", "case_finished", "case_blamed", "complaint", "artifact",
     "off", "released", "job_finished",
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -193,7 +194,7 @@ class _Lab:
             UsageError: a name is not a place, or its type is unknown.
         """
         from farm.errors import UsageError
-        from farm.lab.placement import TYPE_TAG
+        from farm.lab.wanted import TYPE_TAG
 
         found = []
         for place in [self.place(name) for name in names] or self._places.values():
@@ -209,9 +210,9 @@ class _Lab:
 
     def state(self, place: Place) -> str:
         """Return ``free``, or why the board cannot be had."""
-        from farm.lab.placement import describe
+        from farm.lab.explain import standing
 
-        return describe(place)
+        return standing(place).words(time.time())
 
 
 @contextlib.contextmanager

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from farm.cli.labs import CoordinatorOption, lab_address
 from farm.cli.output import JsonFlag, add_row, out, print_json, table
+from farm.cli.placing import offers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from farm.inventory import BoardType
+    from farm.lab.explain import Standing
     from farm.lab.health import Health
     from farm.lab.place import Place
 
@@ -109,11 +112,13 @@ def describe_type(one: BoardType) -> dict[str, Any]:
 
 def describe(place: Place, types: Mapping[str, BoardType], health: Health) -> dict[str, Any]:
     """Return one board's row: what it is, what it is expected to run, who holds it, its health."""
-    from farm.lab import placement
+    from farm.lab.explain import standing
+    from farm.lab.wanted import TYPE_TAG
 
-    kind = place.tags.get(placement.TYPE_TAG, "")
+    kind = place.tags.get(TYPE_TAG, "")
     board_type = types.get(kind)
-    state = placement.describe(place)
+    stands = standing(place)
+    state = stands.state.value
     if board_type is None:
         state = "unknown type" if state == "free" else state
     if health.quarantined and state == "free":
@@ -122,15 +127,22 @@ def describe(place: Place, types: Mapping[str, BoardType], health: Health) -> di
     return {
         "board": place.name,
         "board_type": kind,
-        "features": _features(board_type, profile),
+        "features": sorted(offers(board_type, profile)),
         "kernel": _kernel(place, profile),
         "image": profile,
         "holder": place.holder,
-        "state": state.partition(" by ")[0],
-        "notes": _notes(place, board_type, health),
+        "state": state,
+        "notes": [*_doing(stands), *_notes(place, board_type, health)],
         "tags": dict(place.tags),
         "health": health.model_dump(exclude={"v", "place"}),
     }
+
+
+def _doing(stands: Standing) -> list[str]:
+    """Return what a lease of ours says of itself: run, owner, how long it may take."""
+    if stands.lease is None or not stands.lease.run:
+        return []
+    return [stands.words(time.time()).removeprefix("held by ")]
 
 
 def _notes(place: Place, board_type: BoardType | None, health: Health) -> list[str]:
@@ -147,18 +159,6 @@ def _notes(place: Place, board_type: BoardType | None, health: Health) -> list[s
     if board_type is not None and board_type.untested:
         found.append("config never run")
     return found
-
-
-def _features(board_type: BoardType | None, profile: str) -> list[str]:
-    from farm.errors import FarmError
-    from farm.inventory import load_image_profile
-
-    if board_type is None:
-        return []
-    try:
-        return sorted(board_type.features | load_image_profile(profile).features)
-    except FarmError:
-        return sorted(board_type.features)
 
 
 def _kernel(place: Place, profile: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.cli.outcome import Outcome, exit_of, keep, split_time
 from farm.cli.output import err, error_text
-from farm.cli.ownlab import check_configs, lab_of, with_all_cores
+from farm.cli.ownlab import lab_of, with_all_cores
 from farm.cli.phases import Phases
+from farm.cli.placing import Placing, place, with_featured_types
 from farm.errors import LabError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Options:
     effort: Effort
     cached: bool
     rules: Rules
+    placing: Placing = field(default_factory=Placing)
 
 
 def carry_out(
@@ -83,6 +85,8 @@ def wish_of(options: Options, select: Mapping[str, Sequence[str]] | None) -> Wis
         effort=options.effort,
         cached=options.cached,
         argv=sys.argv[1:],
+        owner=options.placing.owner,
+        priority=options.placing.priority,
     )
 
 
@@ -98,11 +102,11 @@ def run_part(
     from farm.board import payload
     from farm.cli.followup import follow_up
 
-    options = with_all_cores(options, types)
+    options = with_all_cores(with_featured_types(options, types), types)
     with lab_of(options, types, phases) as address:
         wish = replace(wish, coordinator=address)
         with phases.phase("lab"):
-            specs = _place(options, types, wish)
+            specs = place(options, types, wish)
         with phases.phase("payload"):
             payload.build()
         try:
@@ -124,27 +128,6 @@ def conclude(options: Options, wish: Wish, jobs: Sequence[Job], phases: Phases) 
         print(error_text(trouble), file=sys.stderr)
     code = exit_of(jobs) or (3 if troubles else 0)
     return Outcome(wish.run, jobs, code, report)
-
-
-def _place(options: Options, types: Mapping[str, BoardType], wish: Wish) -> list[JobSpec]:
-    from farm.lab.coordinator import Coordinator, local_host
-    from farm.lab.lease import new_identity
-    from farm.lab.placement import TYPE_TAG, Request, choose
-    from farm.lab.reconcile import end_dead_leases
-    from farm.run.plan import jobs
-
-    for name in end_dead_leases(wish.coordinator):
-        err().print(f"{name}: ended the lease of a dead run")
-    with Coordinator(wish.coordinator, new_identity(local_host())) as lab:
-        places = list(lab.places().values())
-    request = Request(tuple(options.boards), options.match, may_wait=options.wait_s > 0)
-    chosen = [
-        place
-        for place in choose(places, types, request)
-        if wish.select is None or wish.select.get(place.tags[TYPE_TAG])
-    ]
-    check_configs(types, {place.tags[TYPE_TAG] for place in chosen})
-    return jobs(chosen, types, wish)
 
 
 def _end_leases_of_killed_jobs(address: str) -> None:

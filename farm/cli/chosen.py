@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from farm.cli.placing import offers, with_featured_types
 from farm.errors import UsageError
 from farm.yamlfile import nearest
 
@@ -58,6 +59,7 @@ def board_types(options: Options, types: Mapping[str, BoardType]) -> list[tuple[
 
     if not options.coordinator:
         check_names(options.boards, (), types)
+        options = with_featured_types(options, types)
         names = list(dict.fromkeys(options.boards)) or default_types(types)
         return [(name, options.image or types[name].image) for name in names]
     from farm.lab.coordinator import Coordinator, local_host
@@ -71,8 +73,11 @@ def board_types(options: Options, types: Mapping[str, BoardType]) -> list[tuple[
         kind = place.tags.get(TYPE_TAG, "")
         matches = all(place.tags.get(key) == value for key, value in options.match.items())
         wanted = not options.boards or name in options.boards or kind in options.boards
-        if kind in types and matches and wanted:
-            found.append((kind, place.tags.get("image") or types[kind].image))
+        if kind not in types or not matches or not wanted:
+            continue
+        image = place.tags.get("image") or types[kind].image
+        if set(options.placing.features) <= offers(types[kind], image):
+            found.append((kind, image))
     return list(dict.fromkeys(found))
 
 

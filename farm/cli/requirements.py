@@ -161,7 +161,7 @@ def _types_of_lab(address: str) -> set[str]:
         return set()
     from farm.lab.coordinator import Coordinator, local_host
     from farm.lab.lease import new_identity
-    from farm.lab.placement import TYPE_TAG
+    from farm.lab.wanted import TYPE_TAG
 
     with Coordinator(address, new_identity(local_host())) as lab:
         return {place.tags.get(TYPE_TAG, "") for place in lab.places().values()}

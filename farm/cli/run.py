@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from farm.cli.carryout import Options, carry_out
+from farm.cli.dryrun import dry_run
 from farm.cli.health import check_after_infra
 from farm.cli.labs import CoordinatorOption, chosen_lab
 from farm.cli.outcome import as_object, check_store, print_summary
 from farm.cli.output import JsonFlag, err, print_json
 from farm.cli.phases import Phases
+from farm.cli.placing import Placing, check_features, check_owner
 from farm.errors import UsageError
+from farm.lab.turn import MAX_PRIORITY
 
 if TYPE_CHECKING:
     from farm.events import Effort
@@ -54,6 +57,16 @@ def run(
             "--match",
             metavar="KEY=VALUE",
             help="Only boards whose labgrid place has this tag. Repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--feature",
+            metavar="NAME",
+            help="Only boards whose type or image declares this feature (see: farm boards). "
+            "Repeat for several.",
             show_default=False,
         ),
     ] = None,
@@ -135,8 +148,44 @@ def run(
         ),
     ] = None,
     wait: Annotated[
-        float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for a held board.")
+        float,
+        typer.Option(
+            "--wait", min=0, metavar="SECONDS", help="Wait for held boards: any that will do."
+        ),
     ] = 0.0,
+    priority: Annotated[
+        float,
+        typer.Option(
+            "--priority",
+            min=-MAX_PRIORITY,
+            max=MAX_PRIORITY,
+            metavar="N",
+            envvar="FARM_PRIORITY",
+            help="Be served before who waits with less; 1 is worth 10 minutes of waiting.",
+        ),
+    ] = 0.0,
+    owner: Annotated[
+        str,
+        typer.Option(
+            "--owner",
+            metavar="NAME",
+            envvar="FARM_OWNER",
+            help="Whose run it is: owners share the lab fairly. Default: who is logged in.",
+            show_default=False,
+        ),
+    ] = "",
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together", help="Start no job before all boards are had; hold all of them or none."
+        ),
+    ] = False,
+    dry: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say which boards would be taken or waited for, and why not others."
+        ),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -232,6 +281,8 @@ def run(
 
       farm run --driver my.ko --image debian-12   a driver of your own, on Debian 12's kernel
 
+      farm run --feature codec --wait 3600 --dry-run   what would be taken, what waited for
+
     Exits 1 if a test failed or broke, 3 if a board or the lab did or nothing ran, else 0.
     """
     from farm.image.own import read_own
@@ -245,6 +296,7 @@ def run(
     if requirement:
         check_known(requirement, load_requirements())
     own = read_own(kernel, modules, driver or ())
+    types = load_board_types()
     options = Options(
         suites=choose_suites(suites or []),
         boards=tuple(board or ()),
@@ -259,12 +311,17 @@ def run(
         effort=_effort(seed=seed, stress_s=stress_seconds, repeat=repeat),
         cached=not no_cache,
         rules=Rules(retry_infra, retry_new),
+        placing=Placing(
+            features=check_features(feature or (), types),
+            owner=check_owner(owner),
+            priority=priority,
+            together=together,
+        ),
     )
     if image:
         from farm.inventory import load_image_profile
 
         load_image_profile(image)
-    types = load_board_types()
     if listing:
         from farm.cli.listing import list_tests
 
@@ -278,6 +335,9 @@ def run(
     if options.narrowing or any("::" in word for word in options.suites):
         with phases.phase("choose"):
             options, select = _narrow(options, types, select)
+    if dry:
+        dry_run(options, types, select, as_json=as_json)
+        return
     outcome = carry_out(options, types, select, phases)
     if as_json:
         print_json(as_object(outcome))

@@ -15,6 +15,7 @@ import contextlib
 import getpass
 import os
 import queue
+import re
 import secrets
 import subprocess
 import sys
@@ -93,11 +94,16 @@ class KeeperNote(BaseModel):
 
 def new_identity(host: str) -> str:
     """Return an identity that no other job has."""
+    return f"{host}/{OWN_USER}{local_user()}-{secrets.token_hex(4)}"
+
+
+def local_user() -> str:
+    """Return who is logged in, as part of an identity and as an owner's name."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = f"uid{os.getuid()}"
-    return f"{host}/{OWN_USER}{user.replace('/', '-')}-{secrets.token_hex(4)}"
+    return re.sub(r"[^A-Za-z0-9._@+-]", "-", user)[:64]
 
 
 def is_ours(identity: str) -> bool:

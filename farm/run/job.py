@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farm.errors import ConfigError
 from farm.events import MAX_SEED, Effort, ImageInfo
+from farm.lab.wanted import Wanted
 from farm.model import Purpose
 
 JOURNAL = "journal.jsonl"
@@ -31,6 +32,15 @@ TAKEN = 70
 """Exit code of a worker whose board somebody else holds now."""
 
 
+class Reserved(BaseModel):
+    """A place that an identity has reserved or acquired, by a reservation's token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    identity: str
+    token: str
+
+
 class JobSpec(BaseModel):
     """One board's part of a run.
 
@@ -39,7 +49,10 @@ class JobSpec(BaseModel):
     seconds since the epoch; ``wait_s`` is how long to wait for a board that is held.
     ``effort`` has a seed. ``shard`` of ``shards`` is the part of the tests that is this job's,
     where boards of an exact type share them; ``cached`` lets an exact board's answers come from the
-    cache. ``plan``, ``purpose`` and ``follows`` are as in :class:`farm.events.JobStarted`.
+    cache. The job is ``owner``'s, waits with ``priority`` and may hold its board for ``expected_s``
+    seconds, 0 where nobody knows. Until a board is leased ``wanted`` says which will do, where it
+    is not only ``board``; ``reserved`` is who has it set aside already.
+    ``plan``, ``purpose`` and ``follows`` are as in :class:`farm.events.JobStarted`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +78,16 @@ class JobSpec(BaseModel):
     follows: list[str] = []
     until: float | None = Field(default=None, gt=0.0)
     argv: list[str] = []
+    owner: str = ""
+    priority: float = 0.0
+    expected_s: float = 0.0
+    wanted: Wanted | None = None
+    reserved: Reserved | None = None
+
+    def on(self, board: str, image: ImageInfo, hardware: dict[str, str]) -> JobSpec:
+        """Return the job as it is once its board is known."""
+        found = {"board": board, "image": image, "hardware": hardware, "wanted": None}
+        return self.model_copy(update=found)
 
     @property
     def journal(self) -> Path:

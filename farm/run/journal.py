@@ -17,6 +17,7 @@ _DURABLE = (
     events.JobStarted,
     events.Plan,
     events.StateChanged,
+    events.Placed,
     events.BoardReady,
     events.CaseFinished,
     events.JobFinished,

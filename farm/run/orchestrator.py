@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from farm import events
 from farm.errors import InfraError
 from farm.run.job import TAKEN, JobSpec
 from farm.run.view import Follower, JobView
@@ -139,7 +140,7 @@ class Orchestrator:
             code = job.process.poll()
             now = self._clock()
             for event in job.follower.news():
-                job.view.add(event)
+                self._hear(job, event)
                 job.heard = now
             if code is not None:
                 self._end(job, code)
@@ -149,12 +150,17 @@ class Orchestrator:
             elif now - job.heard > (patience := _patience(job.spec)):
                 self._ask(job, f"nothing happened for {patience:g} s")
 
+    def _hear(self, job: Job, event: events.Event) -> None:
+        job.view.add(event)
+        if isinstance(event, events.Placed):
+            job.spec = job.spec.on(event.board, event.image, event.hardware)
+
     def _end(self, job: Job, code: int) -> None:
         assert job.process is not None and job.process.stdin is not None
         with contextlib.suppress(OSError):
             job.process.stdin.close()
         for event in job.follower.news():
-            job.view.add(event)
+            self._hear(job, event)
         job.exit = code
         job.over = True
         job.view.close(_death(code, job.spec))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from farm.errors import ImageError, UsageError
 from farm.events import Effort, ImageInfo, Package
 from farm.inventory import BoardType, load_image_profile
 from farm.lab.place import Place
-from farm.lab.placement import TYPE_TAG
+from farm.lab.wanted import TYPE_TAG, Wanted
 from farm.run.job import JobSpec, draw_seed
 
 HARDWARE_TAG = "hw_"
@@ -25,7 +26,10 @@ class Wish:
     ``select`` limits the tests by board type (None: all), and is the order in which they run;
     ``image`` is the profile that was asked for, or empty; ``until`` is when no further test is
     begun, in seconds since the epoch; ``plan`` names the nightly plan, ``part`` the part of it,
-    where a run has several with jobs on the same boards.
+    where a run has several with jobs on the same boards. ``owner`` and ``priority`` say for whom
+    and before whom boards are had, ``expected_s`` how many seconds boards of a type are held as a
+    rule. ``wanted`` are, by the name of a place, the rules of those that another place may stand
+    in for.
     """
 
     run: str
@@ -41,6 +45,10 @@ class Wish:
     plan: str = ""
     part: str = ""
     argv: Sequence[str] = ()
+    owner: str = ""
+    priority: float = 0.0
+    expected_s: Mapping[str, float] = field(default_factory=dict)
+    wanted: Mapping[str, Wanted] = field(default_factory=dict)
 
 
 def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) -> list[JobSpec]:
@@ -58,6 +66,7 @@ def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) ->
         if types[place.tags[TYPE_TAG]].exact:
             sharing.setdefault(place.tags[TYPE_TAG], []).append(place.name)
     found = []
+    numbers: Counter[str] = Counter()
     drawn = {exact: draw_seed(exact=exact) for exact in (False, True)}
     for place in places:
         board_type = types[place.tags[TYPE_TAG]]
@@ -67,15 +76,19 @@ def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) ->
             "shards": len(alike),
             "effort": wish.effort.seeded(drawn[board_type.exact]),
         }
-        found.append(_job(place, board_type, wish).model_copy(update=own))
+        name = place.name
+        if place.name in wish.wanted:  # its board is known once one is leased
+            numbers[board_type.name] += 1
+            name = f"any-{board_type.name}-{numbers[board_type.name]}"
+        found.append(_job(name, place, board_type, wish).model_copy(update=own))
     return found
 
 
-def _job(place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
+def _job(name: str, place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
     select = None
     if wish.select is not None:
         select = list(wish.select.get(board_type.name, ()))
-    name = f"{place.name}.{wish.part}" if wish.part else place.name
+    name = f"{name}.{wish.part}" if wish.part else name
     return JobSpec(
         run=wish.run,
         job=name,
@@ -93,6 +106,10 @@ def _job(place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
         until=wish.until,
         plan=wish.plan,
         argv=list(wish.argv),
+        owner=wish.owner,
+        priority=wish.priority,
+        expected_s=wish.expected_s.get(board_type.name, 0.0),
+        wanted=wish.wanted.get(place.name),
     )
 
 
@@ -118,14 +135,24 @@ def image_of(place: Place, board_type: BoardType, wanted: str) -> ImageInfo:
             f"board {place.name} boots image {profile}, not {wanted}",
             next_step="start a lab with that image: farm lab up --image " + wanted,
         )
+    return image_info(profile, place.tags)
+
+
+def image_info(profile: str, tags: Mapping[str, str]) -> ImageInfo:
+    """Return which image a place with these tags boots; ``profile`` is the image profile.
+
+    Raises:
+        UsageError: no file describes the profile.
+        ImageError: the image of a virtual board is not in the cache.
+    """
     load_image_profile(profile)
-    image_id = place.tags.get("image_id", "")
+    image_id = tags.get("image_id", "")
     if not image_id:
         return ImageInfo(profile=profile)
     try:
         found = image.find(image_id)
     except ImageError:
-        if place.tags.get("virtual") == "yes":
+        if tags.get("virtual") == "yes":
             raise
         return ImageInfo(profile=profile, id=image_id)
     return ImageInfo(

@@ -34,6 +34,7 @@ class JobView:
 
     ``spent`` is how long the job was in each state, ``boot_s`` how long the last boot took,
     ``overheads`` how much longer each test took than its payload cases did, for one of them.
+    ``placed`` is which board the job got, where several would have done.
     ``last`` holds what each test's last attempt amounts to, over its replicates so far; ``told``
     has every replicate of every attempt in the order in which they ended.
     """
@@ -42,6 +43,7 @@ class JobView:
     state: str = "starting"
     detail: str = ""
     planned: tuple[str, ...] = ()
+    placed: events.Placed | None = None
     current: str = ""
     kernel: str = ""
     last: dict[str, Finding] = field(default_factory=dict)
@@ -70,6 +72,8 @@ class JobView:
                 self.planned = tuple(dict.fromkeys([*self.planned, *found]))
             case events.StateChanged():
                 self.state, self.detail = event.state, event.detail
+            case events.Placed():
+                self.board, self.placed = event.board, event
             case events.BoardReady():
                 self.kernel = event.kernel
                 self.boot_s = event.boot_s

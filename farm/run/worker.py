@@ -22,6 +22,7 @@ from farm.lab import records
 from farm.lab.coordinator import local_host
 from farm.lab.lease import Lease, LeaseRequest, new_identity
 from farm.lab.processes import leave
+from farm.lab.wanted import IMAGE_TAG, Wanted
 from farm.model import Verdict
 from farm.run import joblist
 from farm.run.interrupts import uninterrupted
@@ -146,17 +147,38 @@ class Worker:
 
     def _take(self, journal: JournalWriter) -> None:
         journal.write(events.StateChanged(state="waiting"))
+        spec = self.spec
         request = LeaseRequest(
-            coordinator=self.spec.coordinator,
-            place=self.spec.board,
-            identity=new_identity(local_host()),
-            run=self.spec.run,
-            job=self.spec.job,
-            wait_s=self.spec.wait_s,
+            coordinator=spec.coordinator,
+            place="" if spec.wanted else spec.board,
+            wanted=spec.wanted or Wanted(),
+            identity=spec.reserved.identity if spec.reserved else new_identity(local_host()),
+            token=spec.reserved.token if spec.reserved else "",
+            run=spec.run,
+            job=spec.job,
+            owner=spec.owner,
+            priority=spec.priority,
+            expected_s=spec.expected_s,
+            wait_s=spec.wait_s,
         )
         self._lease = Lease.take(request, on_lost=self._lost)
+        if spec.wanted is not None:
+            self._placed(journal, self._lease, spec.wanted)
         journal.write(events.StateChanged(state="leased", detail=request.identity))
         os.environ.update(self._lease.environment())
+
+    def _placed(self, journal: JournalWriter, lease: Lease, wanted: Wanted) -> None:
+        """Take note of which board it is, here, in the journal and in the job's file."""
+        from farm.run.plan import hardware, image_info
+
+        image = image_info(lease.tags.get(IMAGE_TAG) or wanted.image, lease.tags)
+        self.spec = self.spec.on(lease.place, image, hardware(lease.tags))
+        journal.write(
+            events.Placed(board=self.spec.board, image=self.spec.image, hardware=self.spec.hardware)
+        )
+        with contextlib.suppress(OSError):  # the journal has it
+            self.spec.save()
+        self._enlist()
 
     def _lost(self, reason: str) -> None:
         """End the job; at once, if going on in order would touch a board that is not ours."""

@@ -22,6 +22,7 @@ from farm.events import (
     JobFinished,
     JobStarted,
     Key,
+    Placed,
     Plan,
     StateChanged,
     encode,
@@ -152,6 +153,7 @@ class _Fold:
     states: list[StateRecord] = field(default_factory=list)
     complaints: list[ComplaintRecord] = field(default_factory=list)
     artifacts: list[ArtifactRecord] = field(default_factory=list)
+    placed: JobStarted | None = None
     end: JobFinished | None = None
     events: int = 1
     last_t: float = 0.0
@@ -165,6 +167,9 @@ class _Fold:
                 self.plan.update((_text(key.nodeid), key) for key in event.tests)
             case StateChanged():
                 self.states.append(StateRecord(event.t, _text(event.state), _text(event.detail)))
+            case Placed():
+                told = {"board": event.board, "image": event.image, "hardware": event.hardware}
+                self.placed = self.start.model_copy(update=told)
             case BoardReady():
                 self._ready(event)
             case CaseStarted():
@@ -223,7 +228,7 @@ class _Fold:
         )
 
     def result(self, problem: str) -> Folded:
-        start = self.start
+        start = self.placed or self.start
         if problem:
             for attempt in (
                 one for attempts in self.attempts.values() for one in attempts.values()
@@ -264,7 +269,7 @@ class _Fold:
             complaints=tuple(self.complaints),
             artifacts=tuple(self.artifacts),
         )
-        head = hashlib.sha256(encode(start).encode()).hexdigest()
+        head = hashlib.sha256(encode(self.start).encode()).hexdigest()
         return Folded(replace(job, tests=tuple(self._tests(job))), head)
 
     def _trouble(self) -> str:

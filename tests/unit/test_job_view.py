@@ -192,3 +192,10 @@ def test_a_file_that_is_no_specification_is_a_config_error(tmp_path: Path) -> No
     path.write_text("{}")
     with pytest.raises(ConfigError, match="no job"):
         JobSpec.load(path)
+
+
+def test_a_job_is_on_the_board_that_it_got() -> None:
+    image = events.ImageInfo(profile="debian-13")
+    made = view(events.Placed(board="board-7", image=image, hardware={"revision": "2"}))
+    assert made.board == "board-7"
+    assert made.placed is not None and made.placed.hardware == {"revision": "2"}

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import FarmError, LabError, UsageError
+from farm.lab.holding import LEASE_TAG, RUN_TAG, UNTIL_TAG
 from farm.lab.place import Place, Resource
-from farm.lab.placement import Request, choose, parse_match
+from farm.lab.placement import Outlook, Request, choose, parse_match
 
+NOW = 1_800_000_000.0
 TYPES = ("virt-smmuv3", "virt-noiommu")
 
 
@@ -32,6 +34,12 @@ def place(
         resources=(resource,),
         missing=(),
     )
+
+
+def leased(name: str, left_s: float) -> Place:
+    holder = f"host/farm-{name}"
+    tags = {LEASE_TAG: holder, RUN_TAG: "run", UNTIL_TAG: str(int(NOW + left_s))}
+    return place(name, holder=holder, **tags)
 
 
 def names(places: list[Place]) -> list[str]:
@@ -83,7 +91,7 @@ def test_a_refusal_counts_who_is_in_the_way() -> None:
         choose(lab, TYPES, Request(("virt-smmuv3",)))
     assert str(caught.value) == (
         "no free board for board type virt-smmuv3: 4 boards match: "
-        "2 held by lab/alice, 1 offline, 1 reserved"
+        "1 offline, 1 reserved, 2 held by lab/alice"
     )
     assert caught.value.next_step
     assert caught.value.exit_code == 3
@@ -105,6 +113,47 @@ def test_who_may_wait_is_given_a_held_board_but_a_free_one_first() -> None:
     assert names(choose(lab, TYPES, Request(("a",), may_wait=True))) == ["a"]
     with pytest.raises(LabError, match="1 offline"):
         choose([place("a", online=False)], TYPES, Request(("a",), may_wait=True))
+
+
+def test_who_may_wait_is_given_the_board_that_is_free_soonest() -> None:
+    lab = [leased("a", 900), leased("b", 60), place("c", holder="lab/alice")]
+    request = Request(("virt-smmuv3",), may_wait=True)
+    assert names(choose(lab, TYPES, request, Outlook(now=NOW))) == ["b"]
+
+
+def test_a_quarantined_board_is_not_taken_even_if_it_is_named() -> None:
+    known = Outlook(barred={"a": "quarantined since noon: smells"})
+    lab = [place("a"), place("b")]
+    assert names(choose(lab, TYPES, Request(), known)) == ["b"]
+    assert names(choose(lab, TYPES, Request(("virt-smmuv3",)), known)) == ["b"]
+    with pytest.raises(LabError, match="1 quarantined since noon: smells") as caught:
+        choose(lab, TYPES, Request(("a",), may_wait=True), known)
+    assert "farm board check a" in caught.value.next_step
+
+
+def test_features_narrow_and_what_no_board_can_ever_have_is_a_usage_error() -> None:
+    known = Outlook(offers={"a": frozenset({"gpu"}), "b": frozenset({"gpu", "codec"})})
+    lab = [place("a"), place("b", holder="h/u")]
+    assert names(choose(lab, TYPES, Request(features=("gpu",)), known)) == ["a"]
+    with pytest.raises(LabError, match="virt-smmuv3, feature codec: 1 board matches: 1 held"):
+        choose(lab, TYPES, Request(("virt-smmuv3",), features=("codec",)), known)
+    with pytest.raises(UsageError, match="board a lacks codec"):
+        choose(lab, TYPES, Request(("a",), features=("codec",)), known)
+    with pytest.raises(
+        UsageError,
+        match="no board for board type virt-smmuv3, feature npu: board a lacks npu, board b lacks",
+    ):
+        choose(lab, TYPES, Request(("virt-smmuv3",), features=("npu",)), known)
+    with pytest.raises(UsageError, match="no board for a known board type, room=3: "):
+        choose(lab, TYPES, Request((), {"room": "3"}), known)
+
+
+def test_an_image_narrows_and_a_lab_without_it_is_told_how_to_get_it() -> None:
+    lab = [place("a", image="debian-12"), place("b", image="debian-13")]
+    assert names(choose(lab, TYPES, Request(("virt-smmuv3",), image="debian-13"))) == ["b"]
+    with pytest.raises(UsageError, match="board a boots image debian-12, not debian-13") as caught:
+        choose(lab[:1], TYPES, Request(("virt-smmuv3",), image="debian-13"))
+    assert caught.value.next_step.endswith("farm lab up --image debian-13")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
@@ -145,15 +194,24 @@ requests = st.builds(
         tuple
     ),
     st.sampled_from([{}, {"room": "1"}]),
+    may_wait=st.booleans(),
+    features=st.sampled_from([(), ("gpu",)]),
+)
+outlooks = st.builds(
+    lambda sick, able: Outlook(
+        barred=dict.fromkeys(sick, "sick"), offers=dict.fromkeys(able, frozenset({"gpu"})), now=NOW
+    ),
+    st.sets(st.sampled_from([f"p{number}" for number in range(8)])),
+    st.sets(st.sampled_from([f"p{number}" for number in range(8)])),
 )
 
 
-@given(places, requests)
-def test_no_board_is_taken_twice_and_none_that_is_not_free(
-    lab: list[Place], request: Request
+@given(places, requests, outlooks)
+def test_no_board_is_taken_twice_and_none_that_is_not_to_be_had(
+    lab: list[Place], request: Request, known: Outlook
 ) -> None:
     try:
-        chosen = choose(lab, TYPES, request)
+        chosen = choose(lab, TYPES, request, known)
     except FarmError as error:
         assert error.message
         assert error.exit_code in (2, 3)
@@ -162,7 +220,9 @@ def test_no_board_is_taken_twice_and_none_that_is_not_free(
     assert len(names(chosen)) == len(set(names(chosen)))
     for item in chosen:
         assert item.online
-        assert item.free
+        assert item.free or request.may_wait
+        assert item.name not in known.barred
+        assert set(request.features) <= known.offers.get(item.name, frozenset())
         assert item.tags["board_type"] in TYPES
         assert all(item.tags[key] == value for key, value in request.match.items())
     for word in set(request.boards):

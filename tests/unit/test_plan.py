@@ -6,6 +6,7 @@ from pathlib import Path
 
 from farm import inventory
 from farm.lab.place import Place
+from farm.lab.wanted import Wanted
 from farm.run.plan import Wish, jobs
 
 
@@ -30,3 +31,24 @@ def test_boards_of_one_exact_type_share_the_tests(tmp_path: Path) -> None:
         ("virt-smmuv3-2", 0, 1),
     ]
     assert not any(job.cached for job in made)
+
+
+def test_a_job_that_any_board_of_a_type_will_do_for_is_named_by_the_type(tmp_path: Path) -> None:
+    places = [place("virt-smmuv3-1", "virt-smmuv3"), place("desk", "virt-smmuv3")]
+    rule = Wanted(board_type="virt-smmuv3", prefer="virt-smmuv3-1")
+    wish = Wish(
+        run="run",
+        coordinator="",
+        folder=tmp_path,
+        suites=["sync"],
+        owner="ann",
+        priority=2.0,
+        expected_s={"virt-smmuv3": 60.0},
+        wanted={"virt-smmuv3-1": rule},
+    )
+    one, desk = jobs(places, inventory.load_board_types(), wish)
+    assert (one.job, one.wanted, one.folder.name) == ("any-virt-smmuv3-1", rule, one.job)
+    assert (desk.job, desk.wanted) == ("desk", None)
+    assert (one.owner, one.priority, one.expected_s) == ("ann", 2.0, 60.0)
+    placed = one.on("virt-smmuv3-7", one.image, {"emulator": "qemu"})
+    assert (placed.board, placed.job, placed.wanted) == ("virt-smmuv3-7", one.job, None)

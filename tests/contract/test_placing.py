@@ -1,0 +1,91 @@
+"""``farm run --dry-run`` and refusals: what a lab's boards are for a run, on a real coordinator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from documented import documented
+
+from farm.lab.health import HealthBook
+from farm.lab.holding import LEASE_TAG, OWNER_TAG, RUN_TAG, UNTIL_TAG
+from farm.lab.lease import new_identity
+
+HELD_S = 36_100
+FARM = (sys.executable, "-c", "from farm.cli.main import main; main()")
+
+
+@pytest.fixture
+def typed_lab(sample_lab: Any) -> Any:
+    """The sample lab, its boards of a type that the farm knows."""
+    with sample_lab.client() as client:
+        for name in ("board-1", "board-2"):
+            client.set_tags(name, {"board_type": "virt-noiommu", "image": "debian-13"})
+    return sample_lab
+
+
+def farm(lab: Any, *words: str) -> subprocess.CompletedProcess[str]:
+    words = ("run", "--coordinator", lab.address, *words)
+    return subprocess.run([*FARM, *words], capture_output=True, text=True)
+
+
+def decided(lab: Any, *words: str) -> tuple[dict[str, str], dict[str, Any]]:
+    done = farm(lab, "--dry-run", "--json", *words)
+    body = json.loads(done.stdout)
+    assert done.returncode == body["exit"], done.stderr
+    return {row["board"]: f"{row['decision']}: {row['reason']}" for row in body["boards"]}, body
+
+
+def test_a_dry_run_says_what_is_taken_waited_for_and_left_and_takes_nothing(typed_lab: Any) -> None:
+    HealthBook(typed_lab.address).quarantine("board-2", "smells")
+    holder = new_identity("elsewhere")
+    with typed_lab.client("alice") as client:
+        found, body = decided(typed_lab)
+        assert found["board-1"] == "take: free"
+        assert found["board-2"].startswith("no: quarantined since ")
+        assert documented("farm run --dry-run --json") == {*body, *body["boards"][0]}
+        assert (body["virtual"], body["refusal"]) == ([], "")
+
+        client.acquire("board-1")
+        tags = {LEASE_TAG: "testhost/alice", RUN_TAG: "812", OWNER_TAG: "ann"}
+        client.set_tags("board-1", {**tags, UNTIL_TAG: str(int(time.time()) + HELD_S)})
+        found, body = decided(typed_lab, "--board", "virt-noiommu")
+        assert found["board-1"] == "no: held by run 812 of ann, about 10.0 h left"
+        assert body["exit"] == 3
+        assert "1 held (run 812, about 10.0 h left)" in body["refusal"]
+        found, body = decided(typed_lab, "--board", "virt-noiommu", "--wait", "60")
+        assert found["board-1"] == "wait: held by run 812 of ann, about 10.0 h left"
+        assert 0 < next(row for row in body["boards"])["free_in_s"] <= HELD_S
+
+        HealthBook(typed_lab.address).readmit("board-2")
+        client.set_tags("board-2", {LEASE_TAG: holder})
+        client.acquire("board-2")
+        found, _ = decided(typed_lab, "--board", "virt-noiommu", "--wait", "60")
+        assert found == {
+            "board-1": "wait: held by run 812 of ann, about 10.0 h left",
+            "board-2": "or: held by testhost/alice; instead of board-1 if it is to be had sooner",
+        }
+        assert client.reservations() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--feature", "vivd"), 2, "no board type and no image declares it (did you mean 'vivid'?"),
+        (("--feature", "iommu"), 2, "board board-1 lacks iommu, board board-2 lacks iommu"),
+        (("--owner", "a b"), 2, "--owner 'a b': expected up to 64 letters"),
+        (("--board", "virt-smmuv3"), 3, "no board for board type virt-smmuv3: no board of this"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_can_never_be_is_refused_with_the_reason(
+    typed_lab: Any, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = farm(typed_lab, *words)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
