@@ -15,11 +15,8 @@ from statistics import median
 
 from farm.analysis.ranks import Shift, shift, spread
 from farm.analysis.trend import EXACT_UNITS, RESTLESS, History
-from farm.model import Verdict, worst
+from farm.model import Better, Verdict, worst
 from farm.store.records import JobRecord, RunRecord, SampleRecord, TestRecord
-
-EITHER_WAY = ("dma_fence_",)
-"""Starts of metrics of which more is neither better nor worse."""
 
 SCATTERED = ("iommu_",)
 """Starts of counts that follow how the memory happened to be scattered: one for each piece."""
@@ -59,8 +56,8 @@ class VerdictChange:
 class Difference:
     """A number that differs, as a fact; None where only the other run has it.
 
-    Of several replicates it is the median. ``worse`` says that it grew, where less is better and
-    the case is the same.
+    Of several replicates it is the median. ``worse`` says that it moved the way that is not the
+    better one for the metric, and the case is the same.
     """
 
     where: Where
@@ -182,12 +179,19 @@ class _Row:
         return found
 
 
-def compare(before: RunRecord, after: RunRecord, history: History | None = None) -> Comparison:
+def compare(
+    before: RunRecord,
+    after: RunRecord,
+    history: History | None = None,
+    better: Mapping[str, Better] | None = None,
+) -> Comparison:
     """Return what differs; ``history`` lends noisy metrics the values of other runs.
 
-    Of the history count the points with the same kernel as the run that they stand for: up to
+    ``better`` says by metric which way it should move; of one that it lacks nothing is worse. Of
+    the history count the points with the same kernel as the run that they stand for: up to
     ``before`` for the one, after it and up to ``after`` for the other.
     """
+    better = better or {}
     rows, later = _rows(before), _rows(after)
     both = [where for where in rows if where in later]
     differences: list[Difference] = []
@@ -199,16 +203,17 @@ def compare(before: RunRecord, after: RunRecord, history: History | None = None)
         exact = one.exact and other.exact
         same = one.case_hash == other.case_hash
         for name in dict.fromkeys((*early, *late)):
+            way = better.get(name[0], Better.NEITHER) if same else Better.NEITHER
             if exact or _counts(name):
                 sides = early.get(name, ()), late.get(name, ())
-                found = _fact(where, name, *sides, exact=exact, same=same)
+                found = _fact(where, name, *sides, exact=exact, better=way)
                 differences += [] if found is None else [found]
                 equal += found is None
             elif name in early and name in late:
                 values = _sides(
                     early[name], late[name], before, one.kernels, other.kernels, history or {}
                 )
-                noisy.append(_noisy(where, name, *values, same=same))
+                noisy.append(_noisy(where, name, *values, better=way))
     return Comparison(
         before=before.id,
         after=after.id,
@@ -249,8 +254,8 @@ def _counts(name: tuple[str, str, Params]) -> bool:
     return unit in EXACT_UNITS and not metric.startswith((*RESTLESS, *SCATTERED))
 
 
-def _less_is_better(metric: str, unit: str) -> bool:
-    return not unit.endswith("/s") and not metric.startswith(EITHER_WAY)
+def _is_worse(by: float, better: Better) -> bool:
+    return (by > 0 and better is Better.LOWER) or (by < 0 and better is Better.HIGHER)
 
 
 def _fact(
@@ -260,7 +265,7 @@ def _fact(
     late: Sequence[tuple[SampleRecord, str]],
     *,
     exact: bool,
-    same: bool,
+    better: Better,
 ) -> Difference | None:
     """Return the difference between the medians of one metric, None where they are equal."""
     metric, unit, params = name
@@ -269,8 +274,7 @@ def _fact(
     )
     if old == new:
         return None
-    grew = old is not None and new is not None and new > old
-    worse = same and grew and _less_is_better(metric, unit)
+    worse = old is not None and new is not None and _is_worse(new - old, better)
     return Difference(where, metric, unit, dict(params), old, new, exact, worse)
 
 
@@ -306,14 +310,11 @@ def _side(
 
 
 def _noisy(
-    where: Where, name: tuple[str, str, Params], before: Side, after: Side, *, same: bool
+    where: Where, name: tuple[str, str, Params], before: Side, after: Side, *, better: Better
 ) -> Noisy:
     metric, unit, params = name
     moved = shift(before.values, after.values)
-    real = moved is not None and moved.is_real
-    grew = real and moved is not None and moved.by > 0
-    better = not _less_is_better(metric, unit)
-    worse = same and real and (grew != better) and not metric.startswith(EITHER_WAY)
+    worse = moved is not None and moved.is_real and _is_worse(moved.by, better)
     return Noisy(where, metric, unit, dict(params), before, after, moved, worse)
 
 

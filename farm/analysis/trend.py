@@ -18,8 +18,12 @@ WHOLE_CASE = "case"
 EXACT_UNITS = frozenset({"count", "B", "1", ""})
 """Units of metrics that count."""
 
-RESTLESS = ("context_switches", "cpu_migrations", "page_faults", "pmu_")
-"""Starts of counters that vary by themselves, with the scheduler and the time that things take."""
+RESTLESS = (
+    *("context_switches", "cpu_migrations", "page_faults", "pmu_"),  # the scheduler's
+    *("cma_free", "swiotlb_used", "drm_memory_"),  # levels: what else the board keeps there, too
+    *("vb2_", "v4l2_", "device_interrupts", "drm_cycles"),  # as many as there was time for
+)
+"""Starts of counters that vary by themselves: with the scheduler, with time, with other users."""
 
 CONSTANT_RUNS = 3
 """Earlier runs that must agree before a count is called constant; on an exact board one will do."""

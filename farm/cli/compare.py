@@ -42,6 +42,7 @@ def compare(
     """
     from farm.analysis.compare import compare as compared
     from farm.analysis.compare import series_of
+    from farm.counters.registry import registry
     from farm.report.comparison import comparison
     from farm.store import history, load_run, open_store, resolve_run
 
@@ -49,7 +50,8 @@ def compare(
         one = load_run(store, resolve_run(store, before))
         other = load_run(store, resolve_run(store, after))
         points = history(store, series_of(one, other), until=other)
-    found = compared(one, other, points)
+    ways = {name: counter.metric.better for name, counter in registry().items()}
+    found = compared(one, other, points, ways)
     if as_json:
         print_json(comparison(found))
     else:

@@ -15,9 +15,11 @@ from journals import write_journal
 from farm import events
 from farm.analysis.compare import Comparison, Kind, Where, compare, series_of
 from farm.analysis.ranks import enough, shift, spread
+from farm.analysis.trend import EXACT_UNITS, RESTLESS
 from farm.cli.main import main
+from farm.counters.registry import registry
 from farm.events import CaseFinished, Event, ImageInfo, Key, Plan, SampleEvent
-from farm.model import Verdict
+from farm.model import Better, Verdict
 from farm.report.comparison import comparison
 from farm.store import Store, history, ingest, load_run, open_store
 from farm.store.records import RunRecord
@@ -92,7 +94,8 @@ class Runs:
 
     def compared(self, before: RunRecord, after: RunRecord) -> Comparison:
         points = history(self.store, series_of(before, after), until=after)
-        return compare(before, after, points)
+        better = {name: one.metric.better for name, one in registry().items()}
+        return compare(before, after, points, better)
 
 
 @pytest.fixture
@@ -161,6 +164,37 @@ def test_counts_are_facts_on_every_board(runs: Runs) -> None:
     (one,) = found.differences
     assert (one.metric, one.exact, one.worse) == ("dma_map_sg", False, True)
     assert found.untold == 2  # the scheduler's, and how memory was scattered
+
+
+def test_which_way_is_worse_is_what_the_metric_says(runs: Runs) -> None:
+    ways = {name: one.metric.better for name, one in registry().items()}
+    units = {name: one.metric.unit for name, one in registry().items()}
+
+    def all_at(value: float) -> RunRecord:
+        samples = {(name, units.get(name, "count")): [value] for name in (*ways, "of_others")}
+        return runs.run({IMPORT: Test(samples)})
+
+    for before, after, way in ((1, 2, Better.LOWER), (2, 1, Better.HIGHER)):
+        found = runs.compared(all_at(before), all_at(after)).differences
+        worse = {one.metric for one in found if one.worse}
+        assert len(found) == len(ways) + 1
+        assert worse == {name for name, better in ways.items() if better is way}
+
+
+def test_levels_are_no_facts_but_on_exact_boards() -> None:
+    for name, counter in registry().items():
+        level = any(spec.startswith(("level:", "change:")) for spec in counter.specs)
+        if level and counter.metric.unit in EXACT_UNITS:
+            assert name.startswith(RESTLESS)
+
+
+def test_what_follows_time_or_memory_is_no_fact(runs: Runs) -> None:
+    def levels(count: float) -> Test:
+        return Test({("cma_free", "B"): [count], ("vb2_buf_done", "count"): [count]})
+
+    before, after = (runs.run({IMPORT: levels(n)}, exact=False) for n in (11, 12))
+    found = runs.compared(before, after)
+    assert (found.differences, found.untold) == ((), 2)
 
 
 def test_one_value_of_a_noisy_number_tells_nothing(runs: Runs) -> None:
