@@ -38,7 +38,7 @@ def chosen_tests(options: Options, types: Mapping[str, BoardType]) -> Chosen:
         tests = collect(files, board_type=types[name], image=image, narrowing=marked)
         whole |= {test.nodeid: test for test in tests}
         named = [test for test in tests if _is_named(test.nodeid, options.suites)]
-        if options.narrowing and named:
+        if options.narrowing != marked and named:
             listed = collect(
                 files, board_type=types[name], image=image, narrowing=options.narrowing
             )

@@ -124,7 +124,9 @@ def collect(
     arguments = [
         "--collect-only",
         "--quiet",
+        "--assert=plain",  # nothing is run
         "-pno:cacheprovider",
+        "-pno:hypothesispytest",
         f"--rootdir={paths.testsuites()}",
     ]
     if board_type is not None:
