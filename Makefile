@@ -2,6 +2,7 @@
 # make test   everything: lint, types, layers, unit, contract and end-to-end tests
 # make test-all  the slow ones as well: every suite twice on exact boards, reference kernels
 # make check  the quick part of it (under a minute, no QEMU, no network)
+# make bench  how quick it is, beside scp, labgrid's SSHDriver and a bare boot (QUICK=1: does it work)
 # make setup  install what is missing; leaves the command at .venv/bin/farm
 # make setup-reference  what building reference kernels needs, as well: a cross compiler
 # make clean  remove what was made here (caches outside the tree stay: see `farm doctor`)
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT := reports/output
 
-.PHONY: help setup setup-dev setup-reference system demo check test test-all clean
+.PHONY: help setup setup-dev setup-reference system demo check test test-all bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -58,6 +59,9 @@ test: check
 test-all: check setup-reference
 	@$(BIN)/pytest -n auto --dist loadfile tests/contract
 	@$(BIN)/pytest tests/e2e
+
+bench: setup-dev
+	@PYTHONPATH=.:tests/support $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ONLY)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

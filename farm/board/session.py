@@ -87,7 +87,7 @@ class BoardSession(Session):
         Raises:
             BoardError: any of these failed.
         """
-        program = self._push()
+        program = self.push()
         limit = self.limits.command_s
         channel = PayloadChannel(self.link.open_channel([program, "serve"]))
         self._channel = channel
@@ -103,6 +103,21 @@ class BoardSession(Session):
         self.ended = self.ended or why
         if self._channel is not None:
             self._channel.close()
+
+    def push(self) -> str:
+        """Copy the payload to the board, unless its bytes are there; return its path.
+
+        Raises:
+            BoardError: it could not be written, or the board was lost.
+        """
+        digest = self.payload.sha256
+        program = f"{FOLDER}/payload-{digest[:16]}"
+        name = shlex.quote(program)
+        there = self._checked(f"mkdir -p {FOLDER} && [ ! -x {name} ] || sha256sum < {name}")
+        self.pushed = there.split()[:1] != [digest]
+        if self.pushed:
+            self.link.put(self.payload.path, program, timeout=_PUSH_S, mode=0o755)
+        return program
 
     def command(self, text: str) -> str:
         """Run a shell command and return what it printed.
@@ -256,16 +271,6 @@ class BoardSession(Session):
         if done.status != 0:
             raise BoardError(_command_failure(text, done))
         return done.stdout.decode("utf-8", errors="backslashreplace")
-
-    def _push(self) -> str:
-        digest = self.payload.sha256
-        program = f"{FOLDER}/payload-{digest[:16]}"
-        name = shlex.quote(program)
-        there = self._checked(f"mkdir -p {FOLDER} && [ ! -x {name} ] || sha256sum < {name}")
-        self.pushed = there.split()[:1] != [digest]
-        if self.pushed:
-            self.link.put(self.payload.path, program, timeout=_PUSH_S, mode=0o755)
-        return program
 
     def _open_counters(self, channel: PayloadChannel) -> dict[str, str]:
         asked = {one.name: list(one.specs) for one in self.counters if one.specs}
