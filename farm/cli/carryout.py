@@ -107,9 +107,9 @@ def run_part(
         wish = replace(wish, coordinator=address)
         with phases.phase("lab"):
             specs = place(options, types, wish)
-        with phases.phase("payload"):
-            payload.build()
         try:
+            with phases.phase("payload"):
+                payload.build()
             jobs, stopped = run_jobs(specs)
             if options.rules and not stopped:
                 with phases.phase("follow-ups"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from farm.cli.output import err, printable
+from farm.cli.together import take_together
 from farm.errors import FarmError, UsageError
 
 if TYPE_CHECKING:
@@ -155,9 +156,18 @@ def place(options: Options, types: Mapping[str, BoardType], wish: Wish) -> list[
         say(f"{name}: ended the lease of a dead run")
     found = survey(wish.coordinator, options, types)
     taken = chosen_places(found, types, wish.select)
+    check_configs(types, {place.tags[TYPE_TAG] for place in taken})
+    others = alternatives(found, taken, types)
+    if options.placing.together:
+
+        def pick() -> list[str]:
+            again = survey(wish.coordinator, options, types)
+            return [place.name for place in chosen_places(again, types, wish.select)]
+
+        reserved = take_together(pick, options.placing, wish)
+        wish = replace(wish, reserved=reserved)
+        taken, others = [found.places[name] for name in reserved], {}
     kinds = {place.tags[TYPE_TAG] for place in taken}
-    check_configs(types, kinds)
-    others = {} if options.placing.together else alternatives(found, taken, types)
     wish = replace(
         wish,
         expected_s=_expected_s(options.db, kinds),

@@ -7,6 +7,7 @@ releases. What they say is somebody else's word: it is bounded, and of no weight
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,17 @@ MAX_TEXT = 64
 
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 """What an owner's name may be made of: it stands in a tag."""
+
+
+def marks(identity: str, run: str, owner: str, until: float = 0.0) -> dict[str, str]:
+    """Return the tags of a place that a lease holds now; ``until`` is 0 where nobody knows."""
+    return {
+        LEASE_TAG: identity,
+        BEAT_TAG: str(int(time.time())),
+        RUN_TAG: run,
+        OWNER_TAG: owner,
+        UNTIL_TAG: str(int(until)) if until else "",
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from farm.lab import records
 from farm.lab.coordinator import Coordinator
 from farm.lab.explain import standing, summary
 from farm.lab.health import HealthBook
-from farm.lab.holding import BEAT_TAG, LEASE_TAG, OWNER_TAG, RUN_TAG, UNTIL_TAG
+from farm.lab.holding import marks
 from farm.lab.lease import KeeperNote, LeaseRequest
 from farm.lab.processes import leave
 from farm.lab.reconcile import BEATS, Heartbeats, end_lease, give_back, lab_vanished
@@ -62,7 +62,7 @@ class Keeper:
         self._place = ""
         self._token = ""
         self._record: Path | None = None
-        self._until = 0
+        self._until = 0.0
         self._refusals: dict[str, str] = {}
 
     def run(self) -> int:
@@ -186,8 +186,8 @@ class Keeper:
         if lab.place(place).holder != self.request.identity:
             lab.acquire(place)
         failpoints.hit("keeper.acquired")
-        now = int(time.time())
-        self._until = now + round(self.request.expected_s) if self.request.expected_s else 0
+        expected = self.request.expected_s
+        self._until = time.time() + expected if expected else 0.0
         self._beat(lab)
         _tell("leased", token=token, place=place, tags=dict(lab.place(place).tags))
         failpoints.hit("keeper.leased")
@@ -286,11 +286,8 @@ class Keeper:
                 return
 
     def _beat(self, lab: Coordinator) -> None:
-        owner = self.request.owner
-        told = {LEASE_TAG: self.request.identity, BEAT_TAG: str(int(time.time()))}
-        told |= {RUN_TAG: self.request.run, OWNER_TAG: owner}
-        told |= {UNTIL_TAG: str(self._until) if self._until else ""}
-        lab.set_tags(self._place, told)
+        request = self.request
+        lab.set_tags(self._place, marks(request.identity, request.run, request.owner, self._until))
 
     def _command(self, wait_s: float) -> _End | None:
         """Return what the job asks for, or None if it says nothing for ``wait_s``."""

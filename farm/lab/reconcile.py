@@ -7,6 +7,7 @@ that has changed hands in between is left alone.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -105,7 +106,8 @@ def end_dead_leases(
         for path, record in records.read_all():
             if record.coordinator != address:
                 continue
-            if record.alive():
+            # What this very process recorded was taken for jobs that it has not started.
+            if record.alive() and record.pid != os.getpid():
                 alive.add(record.identity)
                 continue
             if end_lease(lab, record.place, record.identity, record.token):

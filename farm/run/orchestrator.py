@@ -82,7 +82,7 @@ class Orchestrator:
         command: Sequence[str] = (sys.executable, "-m", "farm.run.worker"),
     ) -> None:
         """Take the jobs; ``command`` starts a worker, its specification's path follows."""
-        self.jobs = [Job(spec, JobView(spec.board), Follower(spec.journal)) for spec in specs]
+        self.jobs = [Job(spec, JobView(_shown(spec)), Follower(spec.journal)) for spec in specs]
         self.interrupts = 0
         self._heeded = 0
         self._progress = progress
@@ -190,6 +190,11 @@ class Orchestrator:
         with contextlib.suppress(OSError):
             job.process.stdin.write(f"{reason}\n".encode())
             job.process.stdin.flush()
+
+
+def _shown(spec: JobSpec) -> str:
+    """Return how a job is called: by its board, once that is known."""
+    return spec.job if spec.wanted else spec.board
 
 
 def _patience(spec: JobSpec) -> float:

@@ -13,7 +13,7 @@ from farm.events import Effort, ImageInfo, Package
 from farm.inventory import BoardType, load_image_profile
 from farm.lab.place import Place
 from farm.lab.wanted import TYPE_TAG, Wanted
-from farm.run.job import JobSpec, draw_seed
+from farm.run.job import JobSpec, Reserved, draw_seed
 
 HARDWARE_TAG = "hw_"
 """Tags of a place that identify its hardware begin so (``hw_revision``, ``hw_emulator``)."""
@@ -28,8 +28,8 @@ class Wish:
     begun, in seconds since the epoch; ``plan`` names the nightly plan, ``part`` the part of it,
     where a run has several with jobs on the same boards. ``owner`` and ``priority`` say for whom
     and before whom boards are had, ``expected_s`` how many seconds boards of a type are held as a
-    rule. ``wanted`` are, by the name of a place, the rules of those that another place may stand
-    in for.
+    rule. By the name of a place, ``wanted`` are the rules of those that another place may stand in
+    for, and ``reserved`` is who has those that are had already.
     """
 
     run: str
@@ -49,6 +49,7 @@ class Wish:
     priority: float = 0.0
     expected_s: Mapping[str, float] = field(default_factory=dict)
     wanted: Mapping[str, Wanted] = field(default_factory=dict)
+    reserved: Mapping[str, Reserved] = field(default_factory=dict)
 
 
 def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) -> list[JobSpec]:
@@ -110,6 +111,7 @@ def _job(name: str, place: Place, board_type: BoardType, wish: Wish) -> JobSpec:
         priority=wish.priority,
         expected_s=wish.expected_s.get(board_type.name, 0.0),
         wanted=wish.wanted.get(place.name),
+        reserved=wish.reserved.get(place.name),
     )
 
 

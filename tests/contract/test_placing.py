@@ -6,14 +6,22 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from documented import documented
 
+from farm.cli.placing import Placing
+from farm.cli.together import take_together
+from farm.errors import LabError
+from farm.lab import records
 from farm.lab.health import HealthBook
 from farm.lab.holding import LEASE_TAG, OWNER_TAG, RUN_TAG, UNTIL_TAG
-from farm.lab.lease import new_identity
+from farm.lab.lease import Lease, LeaseRequest, new_identity
+from farm.lab.reconcile import end_dead_leases
+from farm.run.job import Reserved
+from farm.run.plan import Wish
 
 HELD_S = 36_100
 FARM = (sys.executable, "-c", "from farm.cli.main import main; main()")
@@ -89,3 +97,52 @@ def test_what_can_never_be_is_refused_with_the_reason(
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def together(lab: Any, wait_s: float, *names: str) -> dict[str, Reserved]:
+    wish = Wish(
+        run="run", coordinator=lab.address, folder=lab.folder, suites=[], wait_s=wait_s, owner="ann"
+    )
+    return take_together(lambda: list(names), Placing(owner="ann"), wish)
+
+
+def test_boards_are_had_together_and_taken_over_by_their_keepers(typed_lab: Any) -> None:
+    with typed_lab.client("alice") as alice:
+        alice.acquire("board-2")
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(together, typed_lab, 300.0, "board-2", "board-1")
+            assert alice.wait_for(lambda places: bool(places["board-1"].reservation), 60)
+            assert not alice.place("board-1").holder
+            alice.release("board-2")
+            reserved = future.result()
+        for name, one in reserved.items():
+            place = alice.place(name)
+            assert (place.holder, place.reservation) == (one.identity, one.token)
+            assert (place.tags[LEASE_TAG], place.tags[RUN_TAG]) == (one.identity, "run")
+        lease = Lease.take(
+            LeaseRequest(
+                coordinator=typed_lab.address,
+                place="board-1",
+                identity=reserved["board-1"].identity,
+                token=reserved["board-1"].token,
+                run="run",
+                job="board-1",
+            ),
+            on_lost=print,
+        )
+        # What no keeper took over is given back by the process that has it.
+        assert end_dead_leases(typed_lab.address) == ["board-2"]
+        assert alice.place("board-1").holder == reserved["board-1"].identity
+        lease.release()
+        assert [place.free for place in alice.places().values()] == [True, True]
+        assert alice.reservations() == []
+    assert records.read_all() == []
+
+
+def test_all_are_given_back_where_one_is_not_to_be_had(typed_lab: Any) -> None:
+    with typed_lab.client("alice") as alice:
+        alice.acquire("board-2")
+        with pytest.raises(LabError, match="together within 1 s: board-2 is held by testhost/ali"):
+            together(typed_lab, 1.0, "board-1", "board-2")
+        assert alice.place("board-1").free
+        assert alice.reservations() == []

@@ -13,7 +13,13 @@ from typing import Any
 from labgrid.remote import common, coordinator
 
 from farm.errors import LabError
+from farm.lab.holding import LEASE_TAG, OWNER_TAG
+from farm.lab.lease import OWN_USER
 from farm.lab.place import Place, Reservation, ReservationState, Resource
+from farm.lab.waiting import Waiter
+from farm.lab.wanted import Wanted
+
+ANY = Wanted(board_type="sample")
 
 
 class _Held:
@@ -148,3 +154,55 @@ def _told(raw: Any) -> Reservation:
         created=raw.created,
         filters=dict(raw.filters["main"]),
     )
+
+
+@dataclass
+class Job:
+    """A job of the farm with its waiter, as its keeper would have it."""
+
+    lab: Lab
+    name: str
+    wanted: Wanted = ANY
+    owner: str = "ann"
+    priority: float = 0.0
+    barred: set[str] = field(default_factory=set)
+    place: str = ""
+
+    def __post_init__(self) -> None:
+        self.client = self.lab.client(f"host/{OWN_USER}{self.name}")
+        self.token = ""
+        self.waiter = Waiter(
+            self.client,
+            self.wanted,
+            owner=self.owner,
+            priority=self.priority,
+            barred=lambda name: "broken" if name in self.barred else None,
+            clock=lambda: self.lab.now,
+            now=lambda: self.lab.now,
+        )
+
+    def step(self) -> bool:
+        turn = self.waiter.step()
+        if turn is not None:
+            self.client.acquire(turn.place)
+            self.place, self.token = turn.place, turn.token
+            tags = {LEASE_TAG: self.client.identity, OWNER_TAG: self.owner}
+            self.client.set_tags(turn.place, tags)
+        return turn is not None
+
+    def finish(self) -> None:
+        self.client.set_tags(self.place, {LEASE_TAG: "", OWNER_TAG: ""})
+        self.client.cancel(self.token)
+        self.client.release(self.place)
+        self.place = ""
+
+
+def lab_with(*names: str) -> Lab:
+    lab = Lab()
+    for name in names:
+        lab.add(name, board_type="sample")
+    return lab
+
+
+def tokens(lab: Lab, identity: str) -> int:
+    return sum(one.owner == identity for one in lab.coordinator.reservations.values())
