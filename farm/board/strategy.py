@@ -253,8 +253,8 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
         Raises:
             BoardError: its kernel has been up for longer than the power has been on.
         """
-        since = time.monotonic() - self._powered
         up = uptime(self.ssh.link)
+        since = time.monotonic() - self._powered  # afterwards: asking may take a while
         if up > since + _CLOCKS_S:
             raise BoardError(
                 f"the board has been up for {up:.0f} s and was switched on {since:.0f} s ago, so "

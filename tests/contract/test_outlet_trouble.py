@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from labgrid.driver.power import rest
@@ -163,3 +165,19 @@ def test_an_outlet_that_lies(rig: LabgridRig, tmp_path: Path) -> None:
         rig.boot()
     assert str(caught.value).startswith("the board has been up for 86400 s and was switched on ")
     assert str(caught.value).endswith(" s ago, so its outlet does not switch it")
+
+
+def test_a_board_that_is_slow_to_say_how_long_it_is_up(
+    rig: LabgridRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = 0.0
+
+    def asked(link: object) -> float:
+        nonlocal slow
+        slow = 60.0
+        return slow
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + slow, sleep=time.sleep)
+    monkeypatch.setattr(strategy, "time", clock)
+    monkeypatch.setattr(strategy, "uptime", asked)
+    rig.boot()
