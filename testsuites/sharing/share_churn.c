@@ -215,7 +215,7 @@ CASE(share_churn, "Threads export, import and close buffers of all devices at ra
 	window_end("churn");
 	/* On purpose, for the control: a descriptor that nobody closes keeps the buffer. */
 	for (uint64_t i = 0; i < leaks; i++)
-		udmabuf_create(4096);
+		buffer_open(shared.exporters[0], 4096);
 	objects_are_back(&before, param_u64("settle_ms"));
 	slab_after = slab_bytes();
 	check(slab_before < 0 || slab_after - slab_before <
