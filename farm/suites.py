@@ -12,6 +12,9 @@ from farm.yamlfile import nearest
 FILE_NAME = "suite.toml"
 """What makes a folder a suite."""
 
+EVERY_MARKER = ("-m", "")
+"""What tells pytest to leave out nothing by markers, whatever ``testsuites/pytest.ini`` says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:

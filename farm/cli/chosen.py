@@ -29,18 +29,23 @@ def chosen_tests(options: Options, types: Mapping[str, BoardType]) -> Chosen:
     """
     from farm.pytest_plugin.catalogue import Narrowing, collect
 
-    # Where no markers are asked for, those that testsuites/pytest.ini leaves out stay out.
+    # Where no markers are asked for, those that testsuites/pytest.ini leaves out stay out, but
+    # for a test that is named with its parameters.
     marked = Narrowing(marker=options.narrowing.marker)
     files = list(dict.fromkeys(word.partition("::")[0] for word in options.suites))
+    single = {word for word in options.suites if "[" in word}
     found: Chosen = {}
     whole: dict[str, Listed] = {}
     for name, image in board_types(options, types):
         tests = collect(files, board_type=types[name], image=image, narrowing=marked)
+        if not marked and single - {test.nodeid for test in tests}:
+            everything = collect(files, board_type=types[name], image=image, full=True)
+            tests += [one for one in everything if one.nodeid in single and one not in tests]
         whole |= {test.nodeid: test for test in tests}
         named = [test for test in tests if _is_named(test.nodeid, options.suites)]
         if options.narrowing != marked and named:
             listed = collect(
-                files, board_type=types[name], image=image, narrowing=options.narrowing
+                files, board_type=types[name], image=image, narrowing=options.narrowing, full=True
             )
             kept = {test.nodeid for test in listed}
             named = [test for test in named if test.nodeid in kept]

@@ -18,6 +18,7 @@ from farm.inventory import BoardType
 from farm.model import Device
 from farm.pytest_plugin.collection import features_of, nodeid_of, requirements_of
 from farm.pytest_plugin.selectors import Selector, select
+from farm.suites import EVERY_MARKER
 from farm.yamlfile import nearest
 
 NOTHING_SELECTED = int(pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -110,10 +111,12 @@ def collect(
     board_type: BoardType | None = None,
     image: str = "",
     narrowing: Narrowing | None = None,
+    full: bool = False,
 ) -> list[Listed]:
     """Return the tests below ``testsuites/`` that pytest collects, in its order.
 
-    Without a board type each test is there once, whatever it runs over.
+    Without a board type each test is there once, whatever it runs over. Without markers, those
+    that ``testsuites/pytest.ini`` leaves out are only there with ``full``.
 
     Raises:
         UsageError: pytest refuses what it is asked for (an unknown marker or requirement, a wrong
@@ -133,6 +136,8 @@ def collect(
         check_environment(board_type.config)
         arguments.append(f"--lg-env={board_type.config}")
         arguments.append(f"--farm-image={image or board_type.image}")
+    if full and not wanted.marker:
+        arguments += EVERY_MARKER
     collected = _Collected(wanted.marker)
     said = io.StringIO()
     words = [*arguments, *wanted.arguments, *paths_below]

@@ -29,6 +29,7 @@ from farm.run.interrupts import uninterrupted
 from farm.run.job import LATE, TAKEN, TIME_BOX, JobSpec
 from farm.run.journal import JournalWriter
 from farm.run.view import JobView
+from farm.suites import EVERY_MARKER
 
 FOREIGN = ("LG_ENV", "LG_PLACE", "LG_STATE", "LG_INITIAL_STATE", "LG_TOKEN", "PYTEST_ADDOPTS")
 """Variables of whoever started the run that would change what a job does."""
@@ -258,7 +259,7 @@ def arguments(spec: JobSpec) -> list[str]:
     if spec.effort.seed is not None:
         found.append(f"--farm-seed={spec.effort.seed}")
     if spec.select is not None:
-        found.append(f"--farm-select={spec.select_file}")
+        found += [f"--farm-select={spec.select_file}", *EVERY_MARKER]
     if spec.until is not None:
         found.append(f"--farm-until={spec.until:.3f}")
     if spec.shards > 1:

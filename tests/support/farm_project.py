@@ -40,6 +40,12 @@ def test_on_no_board(heap):
 @pytest.mark.over(importer="drm importer iommu")
 def test_behind_an_iommu(importer):
     pass
+
+@pytest.mark.full
+@pytest.mark.requirement("MAP-10")
+@pytest.mark.parametrize("size", [4096, 65536])
+def test_long(size):
+    pass
 """
 
 

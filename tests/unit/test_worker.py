@@ -60,6 +60,7 @@ def test_what_pytest_is_told(tmp_path: Path) -> None:
     assert words[-1] == "mapcache"
     everything = arguments(spec.model_copy(update={"select": None}))
     assert not any(word.startswith("--farm-select") for word in everything)
+    assert words[words.index("-m") + 1] == "" and "-m" not in everything
     assert not any(word.startswith(("--farm-shard", "--farm-no-cache")) for word in words)
     part = arguments(spec.model_copy(update={"shard": 1, "shards": 2, "cached": False}))
     assert "--farm-until=1789970000.500" in arguments(
