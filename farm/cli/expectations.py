@@ -221,5 +221,6 @@ def _as_object(row: Import) -> dict[str, Any]:
         "errno": row.errno,
         "attaches": row.attaches,
         "maps": row.maps,
+        "refused_maps": row.refused_maps,
         "reason": row.reason,
     }

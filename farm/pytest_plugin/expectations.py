@@ -148,7 +148,8 @@ class Import:
     """What one attempt to import is expected to do.
 
     ``errno`` is the name of a refusal's errno, else empty. ``maps`` and ``attaches`` are the calls
-    of ``dma_map_sg`` and ``dma_buf_attach`` that one attempt costs, also one that is refused.
+    of ``dma_map_sg`` and ``dma_buf_attach`` that one attempt costs, also one that is refused;
+    ``refused_maps`` are the maps of a refusal, where it may be either.
     ``board`` is the feature of the boards that the row is about, or empty. ``leak`` says what such
     an attempt leaves behind and where the kernel loses it, or nothing.
     """
@@ -165,6 +166,7 @@ class Import:
     line: int
     board: str = ""
     leak: str = ""
+    refused_maps: int | None = None
 
     def fits(self, pair: Pair) -> bool:
         """Return whether the row is about this pair."""
@@ -186,7 +188,10 @@ class Import:
 
     def met_by(self, seen: Seen) -> bool:
         """Return whether an attempt did what is expected, its calls included."""
-        calls = (seen.attaches, seen.maps) == (self.attaches, self.maps)
+        maps = self.maps
+        if seen.outcome == Outcome.REFUSED and self.refused_maps is not None:
+            maps = self.refused_maps
+        calls = (seen.attaches, seen.maps) == (self.attaches, maps)
         return calls and self.allows(seen.outcome, seen.errno)
 
     def hides(self, other: Import) -> bool:
@@ -201,7 +206,8 @@ class Import:
 
     def __str__(self) -> str:
         """Say it in a few words: ``refused with EINVAL (0 attaches, 0 maps)``."""
-        return f"{self.what} ({_calls(self.attaches, self.maps)})"
+        refused = "" if self.refused_maps is None else f"; {self.refused_maps} where it is refused"
+        return f"{self.what} ({_calls(self.attaches, self.maps)}{refused})"
 
     @property
     def what(self) -> str:
@@ -224,6 +230,7 @@ class _ImportRow(_Part):
     outcome: Outcome
     errno: str = ""
     maps: Annotated[int, Field(ge=0, le=1)]
+    refused_maps: Annotated[int, Field(ge=0, le=1)] | None = None
     attaches: Annotated[int, Field(ge=0, le=1)]
     reason: str = Field(min_length=20)
     leak: str = ""
@@ -364,6 +371,8 @@ def _row(file: YamlFile, number: int, entry: _ImportRow) -> Import:
         raise file.error((*at, "errno"), f"'{entry.errno}' is no errno")
     if entry.maps and not entry.attaches:
         raise file.error((*at, "maps"), "nothing is mapped that is not attached")
+    if entry.refused_maps is not None and entry.outcome is not Outcome.EITHER:
+        raise file.error((*at, "refused_maps"), f"goes with '{Outcome.EITHER}' only: else say maps")
     return Import(
         exporter=entry.exporter,
         importer=entry.importer,
@@ -377,4 +386,5 @@ def _row(file: YamlFile, number: int, entry: _ImportRow) -> Import:
         line=file.line(at),
         board=entry.board,
         leak=" ".join(entry.leak.split()),
+        refused_maps=entry.refused_maps,
     )
