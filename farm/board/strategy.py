@@ -7,6 +7,7 @@ import time
 from typing import Any, ClassVar
 
 import attr
+from labgrid.driver import ManualPowerDriver
 from labgrid.factory import target_factory
 from labgrid.step import step
 from labgrid.strategy import Strategy, StrategyError
@@ -45,7 +46,8 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
 
     A transition that failed may be tried again: the next one begins with the power off.
     Without a power driver the board is taken as it runs, a power cycle is a reboot over SSH, and
-    off leaves it on. Without a console nothing is recorded.
+    off leaves it on; so too with a ManualPowerDriver, which asks for a hand, and a job has no
+    terminal to ask at. Without a console nothing is recorded.
     """
 
     bindings = {  # noqa: RUF012
@@ -54,6 +56,7 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
         "ssh": "ParamikoSSHDriver",
     }
 
+    power: Any
     status: Status = attr.ib(default=Status.unknown)
 
     stages: ClassVar[tuple[Status, ...]] = (Status.on, Status.ready)
@@ -62,6 +65,8 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
     def __attrs_post_init__(self) -> None:
         """Start without knowing whether the board is on."""
         super().__attrs_post_init__()
+        if isinstance(self.power, ManualPowerDriver):
+            self.power = None
         self.boot_s = 0.0
         self._watch = BootWatch(NoConsole(), 0)
         self._powered = 0.0

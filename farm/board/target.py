@@ -150,6 +150,11 @@ def told_as_ours(what: str) -> Iterator[None]:
             f"{what}: {_outlet(error)}",
             next_step="check the outlet, or a virtual lab with 'farm lab status'",
         ) from error
+    except EOFError as error:
+        raise BoardError(
+            f"{what}: a driver of labgrid's asks at the terminal, and there is none",
+            next_step="take drivers out of the board config that ask for a hand (Manual…Driver)",
+        ) from error
     except _BOARD_ERRORS as error:
         raise BoardError(f"{what}: {_sentence(error)}") from error
 

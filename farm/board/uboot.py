@@ -76,9 +76,17 @@ class UBootBoardStrategy(BoardStrategy):
         """Start without knowing whether the board is on.
 
         Raises:
-            BoardError: U-Boot's prompt is not configured, so that anything would look like it.
+            BoardError: U-Boot's prompt is not configured, so that anything would look like it, or
+                power is switched by hand.
         """
         super().__attrs_post_init__()
+        if self.power is None:
+            raise BoardError(
+                f"{self.target.name}: a ManualPowerDriver cannot switch, and U-Boot's prompt comes "
+                "after power-on only",
+                next_step="put a power driver into the board config that switches an outlet, or "
+                "let the board boot by itself, with BoardStrategy",
+            )
         if not self.uboot.prompt:
             raise BoardError(
                 f"{self.target.name}: the UBootDriver has no 'prompt'",

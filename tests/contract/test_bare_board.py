@@ -16,7 +16,7 @@ from ssh_server import ShellServer
 from farm.board import reboot
 from farm.board.boot import BootFailed
 from farm.board.noconsole import NoConsole
-from farm.board.target import LabgridRig
+from farm.board.target import LabgridRig, told_as_ours
 from farm.errors import BoardError, LabError
 
 CONFIG = """\
@@ -141,6 +141,40 @@ def test_a_board_that_comes_back_late_is_waited_for(bare: Bare) -> None:
 def test_the_target_says_what_it_lacks(bare: Bare) -> None:
     strategy: Any = bare.rig._strategy
     assert (strategy.power, strategy.console) == (None, None)
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bare]:
+    monkeypatch.setattr(
+        __name__ + ".CONFIG", CONFIG.replace("drivers:", "drivers:\n      ManualPowerDriver: {{}}")
+    )
+    made = Bare(tmp_path, monkeypatch)
+    yield made
+    made.rig.close()
+    made.server.close()
+
+
+def test_a_board_that_a_person_switches_is_rebooted_over_ssh_and_nobody_is_asked(
+    by_hand: Bare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(question: str) -> str:
+        raise EOFError(question)
+
+    monkeypatch.setattr("builtins.input", nobody)
+    before = by_hand.boot_id()
+    by_hand.rig.boot()
+    assert by_hand.boot_id() == before
+    by_hand.rig.boot()
+    after = by_hand.boot_id()
+    assert after != before
+    by_hand.rig.off()
+    assert by_hand.boot_id() == after
+
+
+def test_a_driver_that_asks_where_nobody_answers_is_told_in_a_sentence() -> None:
+    said = "board-1: a driver of labgrid's asks at the terminal"
+    with pytest.raises(BoardError, match=said), told_as_ours("board-1"):
+        raise EOFError
 
 
 @pytest.fixture

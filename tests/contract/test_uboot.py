@@ -262,3 +262,11 @@ def test_an_image_that_is_not_in_the_config(start: Start, tmp_path: Path) -> Non
 def test_a_prompt_that_is_not_configured(start: Start, tmp_path: Path) -> None:
     with pytest.raises(BoardError, match="UBootDriver has no 'prompt'"):
         start(*scripted(tmp_path, "u-boot.bin"), ("prompt: '=> '", "prompt: ''"))
+
+
+def test_power_that_is_switched_by_hand(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(BoardError, match="a ManualPowerDriver cannot switch, and U-Boot's prompt"):
+        start(
+            *scripted(tmp_path, "u-boot.bin"),
+            ("NetworkPowerDriver:\n        delay: 0.0", "ManualPowerDriver: {}"),
+        )
