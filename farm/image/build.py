@@ -56,7 +56,7 @@ def recipe(profile: ImageProfile, own: Own = NOTHING) -> str:
     if profile.source is not None:
         fragments = read_fragments(profile.source.config)
         content["source"] = [profile.source.package, fragments.text]
-        content["module_sources"] = kernel.sources_digest(profile.module_sources)
+        content["module_sources"] = kernel.folders_digest(profile.module_sources)
     if own:
         content["own"] = own.identity
     return _short_hash(content)
@@ -211,9 +211,7 @@ def _build(order: _Order, progress: Progress) -> Image:
     made_of = [package.provenance for package in (*kernel_packages, *packages)]
     if order.built is not None:
         made_of[:0] = order.built.provenance
-    if order.own.kernel is not None:
-        made_of.insert(0, order.own.kernel.provenance)
-    made_of += [driver.provenance for driver in order.own.drivers]
+    made_of[:0] = order.own.provenance
     image_id = _short_hash([order.recipe, [row.sha256 for row in made_of]])
     if (cache.images_dir() / image_id).is_dir():
         return cache.find(image_id)
@@ -238,12 +236,12 @@ def _assemble(
 ) -> Image:
     profile, own = order.profile, order.own
     boot_file, module_folder, release = _kernel_files(order, work)
-    added = [driver.path for driver in own.drivers]
+    added = {driver.name: driver.path for driver in own.drivers}
     if order.built is not None:
         for folder in profile.module_sources:
-            ours = kernel.build_modules(order.built, folder, work, progress)
-            made_of += [read_driver(path).provenance for path in ours]
-            added += [path for path in ours if path.name not in {p.name for p in added}]
+            for ours in map(read_driver, kernel.build_modules(order.built, folder, work, progress)):
+                made_of.append(ours.provenance)
+                added.setdefault(ours.name, ours.path)
     available = ModuleFolder(module_folder, added)
     for driver in own.drivers:
         check_fits(driver, release, available.vermagic)
@@ -287,7 +285,8 @@ def _kernel_files(order: _Order, work: Path) -> tuple[Path, Path, str]:
     if order.own.kernel is not None:
         nothing = work / "no-modules"
         nothing.mkdir()
-        return order.own.kernel.path, order.own.modules or nothing, order.own.kernel.release
+        modules = order.own.modules.path if order.own.modules else nothing
+        return order.own.kernel.path, modules, order.own.kernel.release
     if order.built is not None:
         return order.built.image, order.built.modules, order.built.release
     return _find_kernel(work / "kernel")

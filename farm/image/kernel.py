@@ -292,7 +292,7 @@ def build_modules(kernel: BuiltKernel, folder: Path, work: Path, progress: Progr
     return found
 
 
-def sources_digest(folders: Sequence[Path]) -> str:
+def folders_digest(folders: Sequence[Path]) -> str:
     """Return a hash of the files below some folders: names and contents."""
     digest = hashlib.sha256()
     for folder in folders:

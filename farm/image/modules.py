@@ -7,15 +7,18 @@ depmod nor the kernel's generated tables are needed.
 from __future__ import annotations
 
 import lzma
+import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from farm.errors import ImageError
 
 _MAX_MODULE = 64 << 20
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,55}")  # MODULE_NAME_LEN, include/linux/moduleparam.h
 
 
 def canonical(name: str) -> str:
@@ -87,6 +90,18 @@ def decompress(path: Path) -> bytes:
     return data
 
 
+def own_name(path: Path, data: bytes) -> str:
+    """Return what the kernel calls a module, which its file's name need not be.
+
+    Raises:
+        ValueError: the bytes are no kernel module, or its name is none that a kernel takes.
+    """
+    name = modinfo(data).get("name", [path.name.split(".ko")[0]])[0]
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"it calls itself {name[:60]!r}, expected letters, digits, '_' and '-'")
+    return canonical(name)
+
+
 def vermagic(data: bytes) -> str:
     """Return a module's ``vermagic``, or nothing where it has none.
 
@@ -99,15 +114,15 @@ def vermagic(data: bytes) -> str:
 class ModuleFolder:
     """The modules below one ``lib/modules/RELEASE`` folder, read as they are asked for."""
 
-    def __init__(self, root: Path, added: Iterable[Path] = ()) -> None:
+    def __init__(self, root: Path, added: Mapping[str, Path] = MappingProxyType({})) -> None:
         """Index the folder by module name; nothing is decompressed yet.
 
-        ``added`` are further modules, which stand in for those of the same name and land in
-        ``extra/``.
+        ``added`` are further modules by their canonical names, which stand in for those of the
+        same name and land in ``extra/``.
         """
         self._root = root
         self._files = {canonical(p.name.split(".ko")[0]): p for p in root.rglob("*.ko*")}
-        self._added = {canonical(p.name.split(".ko")[0]): p for p in added}
+        self._added = dict(added)
         self._files.update(self._added)
         listed = root / "modules.builtin"
         lines = listed.read_text().split() if listed.is_file() else []
@@ -129,7 +144,7 @@ class ModuleFolder:
                 if word
             )
             if name in self._added:
-                relative = f"extra/{path.name}"
+                relative = f"extra/{name}.ko"
             else:
                 relative = path.relative_to(self._root).as_posix()
             self._read[name] = Module(name, relative[: relative.index(".ko") + 3], data, depends)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import ImageError, UsageError
-from farm.image.modules import canonical, decompress, modinfo, vermagic
+from farm.image.kernel import folders_digest
+from farm.image.modules import decompress, modinfo, own_name, vermagic
 from farm.model import ImageProvenance
 
 _BANNER = re.compile(rb"Linux version (\d[A-Za-z0-9.+~_-]{0,120}) ")
@@ -51,14 +52,29 @@ class Driver:
 
 
 @dataclass(frozen=True, slots=True)
+class Modules:
+    """A folder ``lib/modules/RELEASE``: how many files it holds, and the hash of all of them."""
+
+    path: Path
+    files: int
+    sha256: str
+
+    @property
+    def provenance(self) -> ImageProvenance:
+        """Return what an image records of it."""
+        version = f"{self.path.name}, {self.files} files"
+        return ImageProvenance("modules", version, "arm64", self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
 class Own:
-    """What replaces or joins a profile's kernel; ``modules`` is a folder ``lib/modules/RELEASE``.
+    """What replaces or joins a profile's kernel.
 
     Without ``modules``, everything that the board needs is built into ``kernel``.
     """
 
     kernel: Kernel | None = None
-    modules: Path | None = None
+    modules: Modules | None = None
     drivers: tuple[Driver, ...] = ()
 
     def __bool__(self) -> bool:
@@ -68,13 +84,15 @@ class Own:
     @property
     def identity(self) -> list[object]:
         """Return what tells it from any other, for a recipe."""
-        files: list[object] = []
-        if self.modules is not None:
-            found = (path for path in self.modules.rglob("*") if path.is_file())
-            facts = ((p.relative_to(self.modules).as_posix(), p.stat()) for p in sorted(found))
-            files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts]
         kernel = self.kernel.sha256 if self.kernel else ""
-        return [kernel, files, [driver.sha256 for driver in self.drivers]]
+        modules = self.modules.sha256 if self.modules else ""
+        return [kernel, modules, [[driver.name, driver.sha256] for driver in self.drivers]]
+
+    @property
+    def provenance(self) -> list[ImageProvenance]:
+        """Return what an image records of all of it."""
+        parts = [part for part in (self.kernel, self.modules, *self.drivers) if part is not None]
+        return [part.provenance for part in parts]
 
 
 NOTHING = Own()
@@ -85,16 +103,25 @@ def read_own(kernel: Path | None, modules: Path | None, drivers: Sequence[Path])
     """Return what the user brings, checked as far as it can be without a board.
 
     Raises:
-        UsageError: a file is missing or not what it should be, or modules come without a kernel.
+        UsageError: a file is missing or not what it should be, modules come without a kernel, or
+            two drivers are one module.
     """
     if modules is not None and kernel is None:
         raise UsageError(
             "modules without their kernel", next_step="give the kernel too: --kernel IMAGE"
         )
+    found: dict[str, Driver] = {}
+    for driver in map(read_driver, drivers):
+        if (other := found.setdefault(driver.name, driver)) is not driver:
+            raise UsageError(
+                f"{other.path} and {driver.path} are both the kernel module {driver.name!r}, and "
+                "a kernel loads one",
+                next_step="give one of them, and the other in a run of its own",
+            )
     return Own(
         kernel=read_kernel(kernel) if kernel is not None else None,
-        modules=_module_folder(modules) if modules is not None else None,
-        drivers=tuple(map(read_driver, drivers)),
+        modules=_read_modules(modules) if modules is not None else None,
+        drivers=tuple(found.values()),
     )
 
 
@@ -132,6 +159,7 @@ def read_driver(path: Path) -> Driver:
         data = decompress(path)
         info = modinfo(data)
         magic = vermagic(data)
+        name = own_name(path, data)
     except (ImageError, ValueError) as error:
         raise UsageError(
             f"{path} is no kernel module: {error}", next_step="give a file NAME.ko"
@@ -140,7 +168,7 @@ def read_driver(path: Path) -> Driver:
         raise UsageError(f"{path} is no finished kernel module: it has no vermagic")
     return Driver(
         path=path,
-        name=canonical(path.name.split(".ko")[0]),
+        name=name,
         vermagic=magic,
         srcversion=info.get("srcversion", [""])[0],
         sha256=hashlib.sha256(raw).hexdigest(),
@@ -174,6 +202,15 @@ def _content(path: Path) -> bytes:
     if len(data) > _LARGEST:
         raise UsageError(f"{path}: larger than {_LARGEST >> 20} MiB")
     return data
+
+
+def _read_modules(path: Path) -> Modules:
+    folder = _module_folder(path)
+    try:
+        files = sum(file.is_file() for file in folder.rglob("*"))
+        return Modules(folder, files, folders_digest([folder]))
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _module_folder(path: Path) -> Path:

@@ -167,9 +167,9 @@ def test_modules_are_built_against_the_tree(build: Build, tmp_path: Path) -> Non
     (one,) = kernel.build_modules(made, folder, work, lambda _: None)
     assert one.name == "one.ko"
     assert {path.name for path in folder.iterdir()} == {"Kbuild"}
-    before = kernel.sources_digest([folder])
+    before = kernel.folders_digest([folder])
     (folder / "broken.c").write_text("")
-    assert kernel.sources_digest([folder]) != before
+    assert kernel.folders_digest([folder]) != before
     with pytest.raises(ImageError, match=r"'build mine' failed.*error: broken"):
         kernel.build_modules(made, folder, _fresh(tmp_path), lambda _: None)
 

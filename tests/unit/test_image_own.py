@@ -37,9 +37,22 @@ def test_a_driver_is_recorded_with_what_identifies_it(tmp_path: Path) -> None:
     assert row.sha256 == hashlib.sha256(data).hexdigest()
 
 
+def test_a_driver_is_what_it_calls_itself_and_not_what_its_file_is_called(tmp_path: Path) -> None:
+    data = module("vivid", vermagic=MAGIC)
+    patched = written(tmp_path / "vivid patched.ko", data)
+    assert read_driver(patched).name == "vivid"
+    (one,) = ModuleFolder(tmp_path / "none", {"vivid": patched}).closure(["vivid"])
+    assert one.path == "extra/vivid.ko"
+    with pytest.raises(UsageError, match="are both the kernel module 'vivid'") as caught:
+        read_own(None, None, [patched, written(tmp_path / "vivid.ko", data)])
+    assert caught.value.exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
+        ("x.ko", module("two words", vermagic=MAGIC), "calls itself 'two words'"),
+        ("x.ko", module("x\ny", vermagic=MAGIC), r"calls itself 'x\\ny'"),
         ("x.ko", b"no module", "no kernel module"),
         ("x.ko.xz", b"no xz", "damaged kernel module"),
         ("x.txt", module("x", vermagic=MAGIC), "no kernel module"),
@@ -100,8 +113,9 @@ def test_modules_are_found_where_make_installs_them(tmp_path: Path) -> None:
     kernel = written(tmp_path / "Image", bytes(BOOTS))
     folder = tmp_path / "out" / "lib" / "modules" / "6.12.107-reference"
     written(folder / "modules.order", b"")
-    assert read_own(kernel, tmp_path / "out", ()).modules == folder
-    assert read_own(kernel, folder, ()).modules == folder
+    for named in (tmp_path / "out", folder):
+        found = read_own(kernel, named, ()).modules
+        assert found is not None and found.path == folder
     with pytest.raises(UsageError, match="0 folders of installed modules"):
         read_own(kernel, folder.parent.parent / "nowhere", ())
     with pytest.raises(UsageError, match="without their kernel"):
@@ -117,17 +131,24 @@ def test_identity_changes_with_every_part(tmp_path: Path) -> None:
     driver = written(tmp_path / "x.ko", module("x", vermagic=MAGIC))
     kinds = [NOTHING, read_own(kernel, None, ()), read_own(kernel, folder, ())]
     kinds += [read_own(None, None, [driver])]
-    assert len({repr(own.identity) for own in kinds}) == 4
-    assert [bool(own) for own in kinds] == [False, True, True, True]
+    renamed = written(tmp_path / "y.ko", module("y", vermagic=MAGIC))
+    kinds += [read_own(None, None, [renamed])]
+    assert [bool(own) for own in kinds] == [False, True, True, True, True]
+    before = read_own(kernel, folder, ())
+    assert [row.package for row in before.provenance] == ["kernel Image", "modules"]
+    written(folder / "modules.builtin", b"kernel/x.ko")
+    kinds += [read_own(kernel, folder, ())]
+    assert len({repr(own.identity) for own in kinds}) == len(kinds)
+    assert before.provenance != kinds[-1].provenance
 
 
 def test_an_added_module_stands_in_for_one_of_its_name(tmp_path: Path) -> None:
     stock = written(tmp_path / "r" / "kernel" / "x.ko", module("x", vermagic=MAGIC))
     mine = written(tmp_path / "mine" / "x.ko", module("x", vermagic=MAGIC, srcversion="MINE"))
-    found = ModuleFolder(tmp_path / "r", [mine])
+    found = ModuleFolder(tmp_path / "r", {"x": mine})
     assert found.vermagic == ""  # nothing but the module that stands in
     (one,) = found.closure(["x"])
     assert one.path == "extra/x.ko"
     assert one.data == mine.read_bytes() != stock.read_bytes()
     written(tmp_path / "r" / "kernel" / "y.ko", module("y", vermagic=MAGIC))
-    assert ModuleFolder(tmp_path / "r", [mine]).vermagic == MAGIC
+    assert ModuleFolder(tmp_path / "r", {"x": mine}).vermagic == MAGIC
