@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from farm.errors import LabError
 from farm.lab.wanted import Wanted
@@ -69,6 +69,12 @@ class LeaseRequest(BaseModel):
     expected_s: float = 0.0
     wait_s: float = 0.0
     beat_s: float = BEAT_S
+
+    @model_validator(mode="after")
+    def _something_is_wanted(self) -> Self:
+        if not self.place and self.wanted == Wanted():
+            raise ValueError("neither a place nor what is wanted of one")
+        return self
 
     @property
     def rule(self) -> Wanted:

@@ -70,6 +70,11 @@ def test_a_lease_holds_its_place_and_gives_it_back(sample_lab: Any) -> None:
     assert records.read_all() == []
 
 
+def test_a_lease_of_just_anything_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="neither a place nor what is wanted"):
+        LeaseRequest(coordinator="lab", identity="a/b", run="run", job="job")
+
+
 def test_a_held_place_is_refused_with_its_holder(sample_lab: Any) -> None:
     first = request(sample_lab)
     lease = Lease.take(first, on_lost=ignore)
@@ -336,8 +341,8 @@ def test_a_lease_of_the_controllers_last_boot_is_ended_at_once(sample_lab: Any) 
 def test_any_of_several_boards_is_waited_for_and_nobody_else_is_in_the_way(
     sample_lab: Any,
 ) -> None:
-    wish = request(sample_lab, "").model_copy(
-        update={"wanted": Wanted(board_type="sample"), "wait_s": 120.0}
+    wish = request(sample_lab).model_copy(
+        update={"place": "", "wanted": Wanted(board_type="sample"), "wait_s": 120.0}
     )
     with sample_lab.client("alice") as alice, sample_lab.client("bob") as bob:
         alice.acquire("board-1")
@@ -363,7 +368,9 @@ def test_any_of_several_boards_is_waited_for_and_nobody_else_is_in_the_way(
 def test_a_quarantined_board_is_not_taken_and_a_refusal_tells_why(sample_lab: Any) -> None:
     book = HealthBook(sample_lab.address)
     book.quarantine("board-1", "smells")
-    any_board = request(sample_lab, "").model_copy(update={"wanted": Wanted(board_type="sample")})
+    any_board = request(sample_lab).model_copy(
+        update={"place": "", "wanted": Wanted(board_type="sample")}
+    )
     lease = Lease.take(any_board, on_lost=ignore)
     assert lease.place == "board-2"
     again = any_board.model_copy(update={"identity": new_identity("testhost")})
