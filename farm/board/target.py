@@ -23,6 +23,7 @@ from labgrid.remote.client import Error as ClientError
 from labgrid.strategy import StrategyError
 
 from farm.board import access
+from farm.board.console import escape
 from farm.board.recorder import Console
 from farm.board.ssh import SshLink
 from farm.errors import BoardError, FarmError, LabError
@@ -36,6 +37,9 @@ _LAB_ERRORS = (
     ConnectionError,
     grpc.RpcError,
 )
+_SAID = 1000
+"""Bytes of an outlet's answer that are told."""
+
 _BOARD_ERRORS = (ExecutionError, StateError, StrategyError, OSError)
 
 
@@ -164,8 +168,16 @@ def _outlet(error: requests.RequestException) -> str:
     at = f" at {asked.url}" if asked is not None and isinstance(asked.url, str) else ""
     outlet = f"the power outlet{at}"
     if error.response is not None:
-        return f"{outlet} answers with status {error.response.status_code}, expected 200"
+        answer = error.response
+        said = "" if "html" in answer.headers.get("content-type", "") else _said(answer.content)
+        return f"{outlet} answers with status {answer.status_code}, expected 200{said}"
     return f"{outlet} does not answer"
+
+
+def _said(body: bytes) -> str:
+    """Return what an outlet said beside its status, as one line; nothing where it said nothing."""
+    words = " ".join(escape(line) for line in body[:_SAID].split(b"\n")).split()
+    return f": {' '.join(words)}" if words else ""
 
 
 def _sentence(error: BaseException) -> str:

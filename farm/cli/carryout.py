@@ -103,7 +103,7 @@ def run_part(
     from farm.cli.followup import follow_up
 
     options = with_all_cores(with_featured_types(options, types), types)
-    with lab_of(options, types, phases) as address:
+    with lab_of(options, types, phases, logs=wish.folder / "lab") as address:
         wish = replace(wish, coordinator=address)
         with phases.phase("lab"):
             specs = place(options, types, wish)

@@ -13,6 +13,8 @@ from farm.cli.phases import Phases
 from farm.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from farm.cli.carryout import Options
     from farm.inventory import BoardType
 
@@ -36,8 +38,13 @@ def with_all_cores(options: Options, types: Mapping[str, BoardType]) -> Options:
 
 
 @contextlib.contextmanager
-def lab_of(options: Options, types: Mapping[str, BoardType], phases: Phases) -> Iterator[str]:
-    """Give the coordinator's address: the lab at hand, or a virtual one for the time being."""
+def lab_of(
+    options: Options, types: Mapping[str, BoardType], phases: Phases, *, logs: Path
+) -> Iterator[str]:
+    """Give the coordinator's address: the lab at hand, or a virtual one for the time being.
+
+    A virtual one leaves its logs in the folder ``logs``.
+    """
     from farm import image
     from farm.inventory import load_image_profile
     from farm.lab import qemu, virtual
@@ -67,7 +74,9 @@ def lab_of(options: Options, types: Mapping[str, BoardType], phases: Phases) -> 
     with contextlib.ExitStack() as stack:
         with phases.phase("lab"):
             lab = stack.enter_context(
-                virtual.temporary(wanted, profile=options.image, own=options.own, progress=say)
+                virtual.temporary(
+                    wanted, profile=options.image, own=options.own, progress=say, logs=logs
+                )
             )
         yield lab.coordinator
         with phases.phase("lab"):

@@ -36,6 +36,8 @@ from farm.lab.records import boot_id
 
 DEFAULT_NAME = "default"
 END_S = 15.0
+MAX_LOG = 1 << 20
+"""Bytes of each log that a temporary lab leaves behind."""
 
 Progress = Callable[[str], None]
 
@@ -147,10 +149,12 @@ def temporary(
     own: Own = NOTHING,
     faults: Mapping[str, str] | None = None,
     progress: Progress = lambda _: None,
+    logs: Path | None = None,
 ) -> Iterator[VirtualLab]:
     """Enter a lab that ends with the ``with`` block, or with this process however it ends.
 
-    Arguments and errors are those of :func:`up`.
+    What its parts and its QEMUs logged is left in ``logs``, if the folder above that is there.
+    Other arguments and errors are those of :func:`up`.
     """
     name = f"run-{secrets.token_hex(6)}"
     specs = _board_specs(boards, profile, own, faults or {}, progress)
@@ -159,8 +163,21 @@ def temporary(
     try:
         yield _running(name)
     finally:
+        if logs is not None and logs.parent.is_dir():
+            _leave_logs(files.folder(name), logs)
         started.communicate()  # closes its lifeline and waits for its end
         _end(name)
+
+
+def _leave_logs(folder: Path, to: Path) -> None:
+    """Copy the end of each log that says something; evidence, so no trouble with it ends a run."""
+    with contextlib.suppress(OSError):
+        to.mkdir(exist_ok=True)
+        for log in folder.glob("*.log"):
+            with log.open("rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - MAX_LOG))
+                if said := stream.read(MAX_LOG):
+                    (to / log.name).write_bytes(said)
 
 
 def down(name: str = DEFAULT_NAME) -> bool:

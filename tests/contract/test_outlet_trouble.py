@@ -24,7 +24,12 @@ pytestmark = pytest.mark.usefixtures("state")  # no proxy
 def sick_outlet() -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            self.send_error(500)
+            if self.path == "/outlet/1":
+                self.send_error(500)
+                return
+            self.send_response(500)
+            self.end_headers()
+            self.wfile.write(b"no machine of type 'virt8':\n\x1b[31m\xff" + bytes(5000))
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -55,6 +60,12 @@ def test_an_outlet_that_refuses(sick_outlet: str) -> None:
     assert str(switch(sick_outlet)) == (
         f"board-1: the power outlet at {sick_outlet} answers with status 500, expected 200"
     )
+
+
+def test_what_an_outlet_says_beside_its_status_is_told_bounded(sick_outlet: str) -> None:
+    told = str(switch(sick_outlet.removesuffix("1") + "2"))
+    assert "expected 200: no machine of type 'virt8': \\x1b[31m\\xff\\x00" in told
+    assert len(told) < 5000
 
 
 CONFIG = """\

@@ -161,11 +161,14 @@ def test_up_again_is_the_same_lab_and_other_boards_are_refused(scripted: Path) -
         virtual.up("again", {"virt-noiommu": 2})
 
 
-def test_a_temporary_lab_ends_with_its_block(scripted: Path) -> None:
-    with virtual.temporary({"virt-noiommu": 1}, faults={"virt-noiommu-1": Fault.NO_BOOT}) as lab:
+def test_a_temporary_lab_ends_with_its_block(scripted: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    faults = {"virt-noiommu-1": Fault.NO_BOOT}
+    with virtual.temporary({"virt-noiommu": 1}, faults=faults, logs=logs) as lab:
         gone = Gone(list(pids(lab.name).values()))
         assert requests.get(lab.boards[0].fault_url, timeout=WAIT_S).text == "no-boot"
     assert gone.wait()
+    assert "listening on" in (logs / "coordinator.log").read_text()
     assert virtual.labs() == []
 
 
