@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Annotated
 
 import typer
 
+from farm.cli.output import err
 from farm.errors import LabError
 
 CoordinatorOption = Annotated[
@@ -26,17 +28,43 @@ def chosen_lab(coordinator: str | None) -> str:
     """Return the address of the coordinator to use, or nothing where no lab is at hand.
 
     The option (or LG_COORDINATOR) wins; then the virtual lab that FARM_LAB names; then the one that
-    ``farm lab up`` started.
+    ``farm lab up`` started. An LG_COORDINATOR that ``farm lab env`` set for a lab that has ended
+    since stands for the virtual labs that are up now.
     """
-    if coordinator:
-        return coordinator
     from farm.lab import virtual
 
     named = os.environ.get("FARM_LAB", "")
-    if named:
+    if coordinator and not (named and _is_left_over(coordinator)):
+        return coordinator
+    if named and not coordinator:
         return virtual.environment(named)["LG_COORDINATOR"]
-    lab = virtual.status()
-    return lab.coordinator if lab is not None and lab.is_up else ""
+    lab = virtual.status(named or virtual.DEFAULT_NAME)
+    address = lab.coordinator if lab is not None and lab.is_up else ""
+    if coordinator:
+        now, tell = "it has ended", "unset LG_COORDINATOR FARM_LAB"
+        if address:
+            now, tell = f"it is at {address} now", f'eval "$(farm lab env --name {named})"'
+        err().print(
+            f"LG_COORDINATOR names virtual lab {named} as it was, and {now}; "
+            f"tell this shell with: {tell}",
+            soft_wrap=True,
+            markup=False,
+        )
+    return address
+
+
+def _is_left_over(coordinator: str) -> bool:
+    """Return whether this is the LG_COORDINATOR of a virtual lab that is gone: nothing is there."""
+    host, _, port = coordinator.rpartition(":")
+    if coordinator != os.environ.get("LG_COORDINATOR") or host != "127.0.0.1":
+        return False
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (ConnectionRefusedError, ValueError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def lab_address(coordinator: str | None) -> str:

@@ -290,7 +290,8 @@ class Coordinator:
     def _unreachable(self, why: str) -> LabError:
         return LabError(
             f"no coordinator at {self.address}: {why}",
-            next_step="check LG_COORDINATOR, or start a virtual lab with: farm lab up",
+            next_step="check LG_COORDINATOR; if that lab is gone: unset LG_COORDINATOR, then "
+            "farm lab up",
         )
 
     def _requests(self) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -272,11 +273,13 @@ def test_a_wrong_name_is_a_usage_error(scripted: Path) -> None:
 
 
 def test_the_command_line_from_up_to_down(scripted: Path) -> None:
-    def farm(*words: str, code: int = 0) -> dict[str, object]:
+    def farm(*words: str, code: int = 0, said: str = "", **env: str) -> dict[str, object]:
         done = subprocess.run(
-            [BIN / "farm", *words], capture_output=True, text=True, check=False, timeout=WAIT_S
-        )
+            [BIN / "farm", *words],
+            capture_output=True, text=True, check=False, timeout=WAIT_S, env={**os.environ, **env},
+        )  # fmt: skip
         assert done.returncode == code, done.stderr
+        assert said in done.stderr
         return dict(json.loads(done.stdout)) if "--json" in words else {"text": done.stdout}
 
     name = ("--name", "cli")
@@ -290,3 +293,11 @@ def test_the_command_line_from_up_to_down(scripted: Path) -> None:
     farm("lab", "status", *name, "--json", code=3)
     farm("lab", "env", *name, code=3)
     farm("lab", "up", *name, "--boards", "x=y", code=2)
+
+    # The variables of a shell that was told of the lab outlive it.
+    shell = dict(re.findall(r"^export (FARM_LAB|LG_COORDINATOR)=(.*)$", text, re.M))
+    farm("boards", code=3, said="unset LG_COORDINATOR FARM_LAB", **shell)
+    farm("boards", "--coordinator", "127.0.0.1:1", code=3, said="at 127.0.0.1:1", **shell)
+    farm("lab", "up", *name, "--boards", "virt-noiommu=1")
+    (board,) = farm("boards", "--json", said="farm lab env --name cli", **shell)["boards"]  # type: ignore[misc,attr-defined]
+    assert board["board"] == "virt-noiommu-1"

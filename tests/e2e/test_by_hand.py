@@ -1,4 +1,4 @@
-"""The README's block of commands for a lab by hand, word for word, without what only tests need."""
+"""The README's blocks of commands one after another, without what only tests need."""
 
 from __future__ import annotations
 
@@ -41,9 +41,12 @@ def test_the_readmes_commands_for_a_lab_by_hand(own_farm: Any) -> None:
     commands = by_hand()
     literal = "pytest --lg-env board-configs/virt-smmuv3.yaml testsuites/mapcache"
     assert f"\n{literal}\n" in commands
+    commands = commands.replace(literal, f"{literal} -k second_import")  # the quick ones
+    after = "farm run mapcache --board virt-exact"
+    assert f"\n{after}\n" in (ROOT / "README.md").read_text().partition("farm lab down")[2]
     done = subprocess.run(
         ["bash", "-e"],
-        input=commands.replace(literal, f"{literal} -k second_import"),  # the quick ones
+        input=f"{commands}{after} --list\n",  # the shell still has the variables of the lab
         env=variables,
         cwd=tree,
         capture_output=True,
