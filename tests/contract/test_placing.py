@@ -6,22 +6,27 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from documented import documented
 
+from farm import events
 from farm.cli.placing import Placing
 from farm.cli.together import take_together
 from farm.errors import LabError
+from farm.inventory import load_board_types
 from farm.lab import records
 from farm.lab.health import HealthBook
 from farm.lab.holding import LEASE_TAG, OWNER_TAG, RUN_TAG, UNTIL_TAG
 from farm.lab.lease import Lease, LeaseRequest, new_identity
 from farm.lab.reconcile import end_dead_leases
-from farm.run.job import Reserved
-from farm.run.plan import Wish
+from farm.lab.wanted import Wanted
+from farm.run.job import SPEC, JobSpec, Reserved
+from farm.run.orchestrator import Job, Orchestrator
+from farm.run.plan import Wish, jobs
 
 HELD_S = 36_100
 FARM = (sys.executable, "-c", "from farm.cli.main import main; main()")
@@ -146,3 +151,43 @@ def test_all_are_given_back_where_one_is_not_to_be_had(typed_lab: Any) -> None:
             together(typed_lab, 1.0, "board-1", "board-2")
         assert alice.place("board-1").free
         assert alice.reservations() == []
+
+
+class Quiet:
+    """Progress that nobody looks at."""
+
+    def update(self, jobs: Sequence[Job]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+
+def test_a_job_is_on_the_board_that_it_got_and_says_so(typed_lab: Any) -> None:
+    with typed_lab.client("alice") as alice:
+        alice.set_tags("board-2", {"hw_revision": "2"})
+        alice.acquire("board-1")
+        wish = Wish(
+            run="run",
+            coordinator=typed_lab.address,
+            folder=typed_lab.folder / "run",
+            suites=["sync"],
+            select={"virt-noiommu": []},  # what becomes of the job is no matter here
+            wait_s=60.0,
+            owner="ann",
+            wanted={"board-1": Wanted(board_type="virt-noiommu", prefer="board-1")},
+        )
+        (spec,) = jobs([alice.place("board-1")], load_board_types(), wish)
+        (job,) = Orchestrator([spec], Quiet()).run()
+        told = list(events.read_journal(job.spec.journal))
+        assert alice.place("board-2").free
+        assert alice.place("board-1").holder == "testhost/alice"
+    states = [one.state for one in told if isinstance(one, events.StateChanged)]
+    assert states == ["waiting", "leased", "off", "released"]
+    (placed,) = [one for one in told if isinstance(one, events.Placed)]
+    assert (placed.board, placed.hardware) == ("board-2", {"revision": "2"})
+    assert (job.spec.job, job.spec.board, job.view.board) == (
+        "any-virt-noiommu-1", "board-2", "board-2",
+    )  # fmt: skip
+    assert JobSpec.load(job.spec.folder / SPEC).board == "board-2"
+    assert job.view.reason == "no test was selected"
