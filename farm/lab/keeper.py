@@ -90,7 +90,7 @@ class Keeper:
     def _take(self) -> bool:
         """Wait for a place and acquire it; return False when the job went away meanwhile."""
         lab = self._connect()
-        if self.request.token:
+        if self._has_been_given(lab):
             self._acquire(lab, self.request.place, self.request.token)
             return True
         health = HealthBook(lab.address)
@@ -106,6 +106,14 @@ class Keeper:
         finally:
             with contextlib.suppress(LabError):  # what is left reserved lapses by itself
                 queue.stop()
+
+    def _has_been_given(self, lab: Coordinator) -> bool:
+        """Tell whether the place that was had for this job still is: it may have lapsed since."""
+        request = self.request
+        place = lab.places().get(request.place)
+        if place is None or not request.token:
+            return False
+        return place.holder == request.identity or place.reservation == request.token
 
     def _wait(self, queue: Waiter, health: HealthBook) -> bool:
         deadline = time.monotonic() + self.request.wait_s

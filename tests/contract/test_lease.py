@@ -75,6 +75,19 @@ def test_a_lease_of_just_anything_is_a_mistake() -> None:
         LeaseRequest(coordinator="lab", identity="a/b", run="run", job="job")
 
 
+def test_a_place_that_was_set_aside_and_has_lapsed_is_waited_for_like_any_other(
+    sample_lab: Any,
+) -> None:
+    wish = request(sample_lab).model_copy(update={"token": "LAPSED"})
+    lease = Lease.take(wish, on_lost=ignore)
+    with sample_lab.client() as client:
+        place = client.place("board-1")
+        assert (place.holder, place.reservation) == (wish.identity, lease.token)
+        lease.release()
+        assert client.reservations() == []
+    assert lease.token != "LAPSED"
+
+
 def test_a_held_place_is_refused_with_its_holder(sample_lab: Any) -> None:
     first = request(sample_lab)
     lease = Lease.take(first, on_lost=ignore)
