@@ -99,7 +99,7 @@ class Keeper:
             self.request.rule,
             owner=self.request.owner,
             priority=self.request.priority,
-            barred=lambda name: self._refusals.get(name) or health.quarantined(name),
+            barred=lambda name: self._barred(name, health),
         )
         try:
             return self._wait(queue, health)
@@ -129,7 +129,8 @@ class Keeper:
                     return True
                 for place in beats.stopped(queue.seen):
                     # Whoever has the board next switches it off and on.
-                    end_lease(lab, place.name, place.holder, place.reservation, board_off=False)
+                    with contextlib.suppress(LabError):
+                        end_lease(lab, place.name, place.holder, place.reservation, board_off=False)
             except LabError:
                 if not lab.lost.is_set():
                     raise
@@ -168,6 +169,11 @@ class Keeper:
             return False
         return True
 
+    def _barred(self, name: str, health: HealthBook) -> str | None:
+        """Return why a place is not to be had by this job, whatever its coordinator says."""
+        refused = self._refusals.get(name)
+        return refused if refused or self.request.for_check else health.quarantined(name)
+
     def _in_the_way(self, queue: Waiter, health: HealthBook) -> str:
         """Return who or what keeps the job from its place."""
         rule, now = self.request.rule, time.time()
@@ -176,7 +182,7 @@ class Keeper:
         found = [
             standing(
                 place,
-                barred=self._refusals.get(name) or health.quarantined(name),
+                barred=self._barred(name, health),
                 since=since.get(name, 0.0),
             )
             for name, place in matching.items()
@@ -299,13 +305,14 @@ class Keeper:
 
     def _command(self, wait_s: float) -> _End | None:
         """Return what the job asks for, or None if it says nothing for ``wait_s``."""
-        readable, _, _ = select.select([self._commands], [], [], wait_s)
-        if not readable:
-            return None
-        data = os.read(self._commands, 4096)
-        if not data:
-            return _End.ABANDONED
-        self._pending += data
+        if b"\n" not in self._pending:  # what was said while we were busy still counts
+            readable, _, _ = select.select([self._commands], [], [], wait_s)
+            if not readable:
+                return None
+            data = os.read(self._commands, 4096)
+            if not data:
+                return _End.ABANDONED
+            self._pending += data
         if b"off\n" in self._pending:
             return _End.ABANDONED
         return _End.IN_ORDER if b"release\n" in self._pending else None

@@ -52,7 +52,8 @@ class LeaseRequest(BaseModel):
     That is ``place``, or where that is empty one that is ``wanted``. With ``token`` the place is
     reserved already, or held, by the same identity. ``wait_s`` bounds its waiting; every ``beat_s``
     it renews its heartbeat and looks whether it still holds the place. ``expected_s`` is how long
-    the job may be expected to hold it, 0 where nobody knows.
+    the job may be expected to hold it, 0 where nobody knows. ``for_check`` is for who finds out
+    whether a board is well: one that is quarantined will do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +69,7 @@ class LeaseRequest(BaseModel):
     priority: float = 0.0
     expected_s: float = 0.0
     wait_s: float = 0.0
+    for_check: bool = False
     beat_s: float = BEAT_S
 
     @model_validator(mode="after")

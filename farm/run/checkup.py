@@ -118,6 +118,7 @@ def _carry_out(spec: CheckSpec, say: Say) -> Over:
         place=spec.board,
         identity=new_identity(local_host()),
         run=joblist.CHECK,
+        for_check=True,
         job=spec.folder.name,
     )
     board_type = load_board_type(spec.config)

@@ -386,6 +386,8 @@ def test_a_quarantined_board_is_not_taken_and_a_refusal_tells_why(sample_lab: An
     )
     lease = Lease.take(any_board, on_lost=ignore)
     assert lease.place == "board-2"
+    check = request(sample_lab).model_copy(update={"for_check": True})
+    Lease.take(check, on_lost=ignore).release()
     again = any_board.model_copy(update={"identity": new_identity("testhost")})
     with pytest.raises(LabError) as caught:
         Lease.take(again, on_lost=ignore)
