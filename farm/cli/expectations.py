@@ -220,7 +220,7 @@ def _as_object(row: Import) -> dict[str, Any]:
         "outcome": row.outcome.value,
         "errno": row.errno,
         "attaches": row.attaches,
+        "unmapped_errno": row.unmapped_errno,
         "maps": row.maps,
-        "refused_maps": row.refused_maps,
         "reason": row.reason,
     }

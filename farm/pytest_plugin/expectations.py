@@ -148,8 +148,8 @@ class Import:
     """What one attempt to import is expected to do.
 
     ``errno`` is the name of a refusal's errno, else empty. ``maps`` and ``attaches`` are the calls
-    of ``dma_map_sg`` and ``dma_buf_attach`` that one attempt costs, also one that is refused;
-    ``refused_maps`` are the maps of a refusal, where it may be either.
+    of ``dma_map_sg`` and ``dma_buf_attach`` that one attempt costs, also one that is refused.
+    Where it may be either, ``unmapped_errno`` is that of a refusal because mapping failed.
     ``board`` is the feature of the boards that the row is about, or empty. ``leak`` says what such
     an attempt leaves behind and where the kernel loses it, or nothing.
     """
@@ -166,7 +166,7 @@ class Import:
     line: int
     board: str = ""
     leak: str = ""
-    refused_maps: int | None = None
+    unmapped_errno: str = ""
 
     def fits(self, pair: Pair) -> bool:
         """Return whether the row is about this pair."""
@@ -184,13 +184,13 @@ class Import:
         """Return whether what was seen (``shared``, or ``refused`` with its errno) is expected."""
         if outcome == Outcome.SHARED:
             return self.outcome in (Outcome.SHARED, Outcome.EITHER)
-        return self.outcome in (Outcome.REFUSED, Outcome.EITHER) and errno == self.errno
+        refusals = {self.errno, self.unmapped_errno} - {""}
+        return self.outcome in (Outcome.REFUSED, Outcome.EITHER) and errno in refusals
 
     def met_by(self, seen: Seen) -> bool:
         """Return whether an attempt did what is expected, its calls included."""
-        maps = self.maps
-        if seen.outcome == Outcome.REFUSED and self.refused_maps is not None:
-            maps = self.refused_maps
+        unmapped = seen.outcome == Outcome.REFUSED and seen.errno == self.unmapped_errno
+        maps = 0 if unmapped else self.maps
         calls = (seen.attaches, seen.maps) == (self.attaches, maps)
         return calls and self.allows(seen.outcome, seen.errno)
 
@@ -206,13 +206,13 @@ class Import:
 
     def __str__(self) -> str:
         """Say it in a few words: ``refused with EINVAL (0 attaches, 0 maps)``."""
-        refused = "" if self.refused_maps is None else f"; {self.refused_maps} where it is refused"
-        return f"{self.what} ({_calls(self.attaches, self.maps)}{refused})"
+        return f"{self.what} ({_calls(self.attaches, self.maps)})"
 
     @property
     def what(self) -> str:
         """What becomes of the import, without its calls: ``refused with EINVAL``."""
-        refused = f"refused with {self.errno}"
+        unmapped = f"{self.unmapped_errno} before a map" if self.unmapped_errno else ""
+        refused = f"refused with {' or '.join(filter(None, (self.errno, unmapped)))}"
         words = {Outcome.SHARED: "shared", Outcome.REFUSED: refused}
         return words.get(self.outcome, f"shared or {refused}")
 
@@ -229,8 +229,8 @@ class _ImportRow(_Part):
     board: str = ""
     outcome: Outcome
     errno: str = ""
+    unmapped_errno: str = ""
     maps: Annotated[int, Field(ge=0, le=1)]
-    refused_maps: Annotated[int, Field(ge=0, le=1)] | None = None
     attaches: Annotated[int, Field(ge=0, le=1)]
     reason: str = Field(min_length=20)
     leak: str = ""
@@ -364,15 +364,16 @@ def _row(file: YamlFile, number: int, entry: _ImportRow) -> Import:
         raise file.error((*at, "kernel"), f"'{entry.kernel}': {error}") from error
     if entry.board:
         check_features(file, ("imports", str(number), "board"), [entry.board])
-    if (entry.outcome is Outcome.SHARED) == bool(entry.errno):
+    if entry.unmapped_errno and entry.outcome is not Outcome.EITHER:
+        raise file.error((*at, "unmapped_errno"), f"goes with '{Outcome.EITHER}' only")
+    if (entry.outcome is Outcome.SHARED) == bool(entry.errno or entry.unmapped_errno):
         wanted = "no errno" if entry.errno else "the errno of the refusal"
         raise file.error((*at, "outcome"), f"'{entry.outcome}' goes with {wanted}")
-    if entry.errno and entry.errno not in errorcode.values():
-        raise file.error((*at, "errno"), f"'{entry.errno}' is no errno")
+    for key, name in (("errno", entry.errno), ("unmapped_errno", entry.unmapped_errno)):
+        if name and name not in errorcode.values():
+            raise file.error((*at, key), f"'{name}' is no errno")
     if entry.maps and not entry.attaches:
         raise file.error((*at, "maps"), "nothing is mapped that is not attached")
-    if entry.refused_maps is not None and entry.outcome is not Outcome.EITHER:
-        raise file.error((*at, "refused_maps"), f"goes with '{Outcome.EITHER}' only: else say maps")
     return Import(
         exporter=entry.exporter,
         importer=entry.importer,
@@ -386,5 +387,5 @@ def _row(file: YamlFile, number: int, entry: _ImportRow) -> Import:
         line=file.line(at),
         board=entry.board,
         leak=" ".join(entry.leak.split()),
-        refused_maps=entry.refused_maps,
+        unmapped_errno=entry.unmapped_errno,
     )
