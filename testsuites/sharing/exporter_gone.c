@@ -101,10 +101,10 @@ static void reexport_carries(struct import *import, size_t size, uint32_t seed)
 	close(fd);
 }
 
-/* The device reads the first page, and writes it where it can be seen. */
-static void device_carries(struct import *import, uint32_t seed)
+/* The device reads the first page, and writes it where it can be seen: it reaches that memory, too. */
+static void device_carries(struct import *import, const char *exporter, uint32_t seed)
 {
-	struct buffer seen = buffer_open("udmabuf", REFDEV_MEMORY);
+	struct buffer seen = buffer_open(exporter, REFDEV_MEMORY);
 	uint32_t id = refdev_attach(import->device, seen.fd, REFDEV_CACHED), copied;
 	uint8_t *expected = malloc(seen.size);
 
@@ -169,7 +169,7 @@ CASE(exporter_gone, "The importer keeps the content after the exporter closed, o
 	info("attachments", "%lu", held.attachments - baseline.attachments);
 
 	if (address_is(import.address, "refdev"))
-		device_carries(&import, exporter.seed);
+		device_carries(&import, exporter.address, exporter.seed);
 	else
 		reexport_carries(&import, size, exporter.seed);
 
