@@ -58,7 +58,12 @@ def boards(
     types = load_board_types()
     with Coordinator(lab_address(coordinator), new_identity(local_host())) as lab:
         book = HealthBook(lab.address)
-        rows = [describe(place, types, book.of(place.name)) for place in lab.places().values()]
+        places = lab.places()
+        since = book.offline_since({name: place.online for name, place in places.items()})
+        rows = [
+            describe(place, types, book.of(name), since.get(name, 0.0))
+            for name, place in places.items()
+        ]
     if as_json:
         print_json({"coordinator": lab.address, "boards": rows})
         return
@@ -110,14 +115,19 @@ def describe_type(one: BoardType) -> dict[str, Any]:
     }
 
 
-def describe(place: Place, types: Mapping[str, BoardType], health: Health) -> dict[str, Any]:
-    """Return one board's row: what it is, what it is expected to run, who holds it, its health."""
+def describe(
+    place: Place, types: Mapping[str, BoardType], health: Health, since: float = 0.0
+) -> dict[str, Any]:
+    """Return one board's row: what it is, what it is expected to run, who holds it, its health.
+
+    ``since`` is since when it is offline, in seconds since the epoch.
+    """
     from farm.lab.explain import standing
     from farm.lab.wanted import TYPE_TAG
 
     kind = place.tags.get(TYPE_TAG, "")
     board_type = types.get(kind)
-    stands = standing(place)
+    stands = standing(place, since=since)
     state = stands.state.value
     if board_type is None:
         state = "unknown type" if state == "free" else state
@@ -139,7 +149,9 @@ def describe(place: Place, types: Mapping[str, BoardType], health: Health) -> di
 
 
 def _doing(stands: Standing) -> list[str]:
-    """Return what a lease of ours says of itself: run, owner, how long it may take."""
+    """Return what a lease of ours says of itself, or since when the board is offline."""
+    if stands.since:
+        return [stands.words(time.time()).removeprefix("offline ")]
     if stands.lease is None or not stands.lease.run:
         return []
     return [stands.words(time.time()).removeprefix("held by ")]

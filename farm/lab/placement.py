@@ -17,7 +17,16 @@ from farm.lab.explain import Standing, State, standing, summary
 from farm.lab.place import Place
 from farm.lab.wanted import IMAGE_TAG, TYPE_TAG
 
-__all__ = ["TYPE_TAG", "Judged", "Outlook", "Request", "check_names", "choose", "judge"]
+__all__ = [
+    "TYPE_TAG",
+    "Judged",
+    "Outlook",
+    "Request",
+    "check_names",
+    "choose",
+    "judge",
+    "parse_match",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +264,8 @@ def _refusal(
     waiting = any(one.state in (State.HELD, State.RESERVED) for one in found)
     quarantined = [one.place.name for one in found if one.state is State.QUARANTINED]
     other = "ask for other boards"
+    if found and all(one.state is State.OFFLINE for one in found):
+        other = f"start the exporter of {found[0].place.name}, or {other}"
     if quarantined:
         other = f"look at it with: farm board check {quarantined[0]}; or {other}"
     return LabError(

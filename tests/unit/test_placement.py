@@ -111,8 +111,9 @@ def test_who_may_wait_is_given_a_held_board_but_a_free_one_first() -> None:
     lab = [place("a", holder="h/u"), place("b")]
     assert names(choose(lab, TYPES, Request(("virt-smmuv3",), may_wait=True))) == ["b"]
     assert names(choose(lab, TYPES, Request(("a",), may_wait=True))) == ["a"]
-    with pytest.raises(LabError, match="1 offline"):
+    with pytest.raises(LabError, match="1 offline") as caught:
         choose([place("a", online=False)], TYPES, Request(("a",), may_wait=True))
+    assert "start the exporter of a" in caught.value.next_step
 
 
 def test_who_may_wait_is_given_the_board_that_is_free_soonest() -> None:
