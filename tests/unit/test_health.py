@@ -166,3 +166,16 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+
+
+def test_since_when_boards_are_offline_is_kept_until_they_are_seen_online(state: Path) -> None:
+    clock = iter(range(1000)).__next__
+    book = HealthBook("lab:1", clock=lambda: NOW + clock())
+    assert book.offline_since({"a": True, "b": False}) == {"b": NOW}
+    again = HealthBook("lab:1", clock=lambda: NOW + 3600)
+    assert again.offline_since({"a": False}) == {"a": NOW + 3600}
+    assert again.offline_since({"a": True, "b": False}) == {"b": NOW}
+    assert again.offline_since({"b": True}) == {}
+    (file,) = state.rglob("offline")
+    file.write_text("no times")
+    assert again.offline_since({"b": False}) == {"b": NOW + 3600}
