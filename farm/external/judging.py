@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm.external.lists import SEPARATOR, Kind, Lists
 from farm.external.results import Case, Output, Status, counted
@@ -44,6 +44,8 @@ def judge(program: str, output: Output, ended: Ended, lists: Lists) -> tuple[Jud
     """Return the verdict on the program as a whole, and those on its tests.
 
     The program passes if it ran to its end and told of each of its tests, however these came out.
+    Where it ended before, and the plan says at which test, that test has the program's verdict and
+    those behind it are MISS.
     """
     cases = [judge_case(program, case, lists) for case in output.cases]
     own = _whole(program, output, ended, lists)
@@ -52,7 +54,13 @@ def judge(program: str, output: Output, ended: Ended, lists: Lists) -> tuple[Jud
         wrong = [*absent.values(), *_not_left_out(program, output, lists)]
         return (Judged("", Verdict.ERROR, "; ".join(wrong[:3])) if wrong else own), cases
     missed = f"it never ran: {own.reason}"
-    return own, cases + [Judged(name, Verdict.MISS, missed) for name in absent]
+    gap = Verdict.SKIP if own.verdict is Verdict.SKIP else Verdict.MISS
+    untold = output.untold
+    if own.name:  # of the test at which it ended
+        cases.append(own)
+        untold = untold[1:]
+    missing = dict.fromkeys([*untold, *absent])
+    return replace(own, name=""), cases + [Judged(name, gap, missed) for name in missing]
 
 
 def judge_case(program: str, case: Case, lists: Lists) -> Judged:
@@ -65,26 +73,32 @@ def judge_case(program: str, case: Case, lists: Lists) -> Judged:
 def _held(name: str, case: Case, lists: Lists) -> tuple[Verdict, str]:
     said = f"{case.status}: {case.reason}" if case.reason else str(case.status)
     listed, flake = lists.find(Kind.FAILS, name), lists.find(Kind.FLAKES, name)
+    other = flake if listed is None else listed
     if listed is not None and case.status is Status.PASS:
         return Verdict.XPASS, f"it passes; {listed.where} expects {listed.status}: {listed.reason}"
     if listed is not None and case.status is listed.status:
         return Verdict.XFAIL, f"{listed.reason} ({said})"
-    if case.status.is_failure and flake is not None:
+    if flake is not None and case.status is flake.status:
         return Verdict.XFAIL, f"a known flake: {flake.reason} ({said})"
-    if listed is not None and case.status.is_failure:
-        return Verdict.FAIL, f"{said}; {listed.where} expects {listed.status}"
+    if other is not None and case.status.is_failure:
+        return Verdict.FAIL, f"{said}; {other.where} expects {other.status}"
     if case.status.is_failure:
         return Verdict.FAIL, said
     return _PLAIN[case.status], case.reason
 
 
 def _whole(program: str, output: Output, ended: Ended, lists: Lists) -> Judged:
+    """Return the verdict on the program; named is the test at which it ended, where that is known.
+
+    Only then is it held against what the lists say of that test, else of the program as a whole.
+    """
     found = counted(output.cases)
+    at = output.untold[0] if output.untold else ""
     if ended.limit_s:
-        slow = Case("", Status.TIMEOUT, f"it ran for over {ended.limit_s:g} s; so far {found}")
+        slow = Case(at, Status.TIMEOUT, f"it ran for over {ended.limit_s:g} s; so far {found}")
         return judge_case(program, slow, lists)
     if ended.status > KILLED:
-        died = Case("", Status.CRASH, f"it died of signal {ended.status - KILLED}; so far {found}")
+        died = Case(at, Status.CRASH, f"it died of signal {ended.status - KILLED}; so far {found}")
         return judge_case(program, died, lists)
     if ended.truncated:
         return Judged("", Verdict.ERROR, f"it printed more than is taken; so far {found}")
@@ -92,10 +106,14 @@ def _whole(program: str, output: Output, ended: Ended, lists: Lists) -> Judged:
         told = f"{output.problem} (exit status {ended.status}, {found})"
         return Judged("", Verdict.ERROR, told)
     if output.ended:
-        return judge_case(program, Case("", Status.FAIL, f"{output.ended}; so far {found}"), lists)
+        return judge_case(program, Case(at, Status.FAIL, f"{output.ended}; so far {found}"), lists)
     if output.skipped:
         ran = f"after {found}" if output.cases else "at once"
         return Judged("", Verdict.SKIP, f"it gave up {ran}: {output.skipped}")
+    beyond = next((one for one in lists.fails_of(program) if one.untold), None)
+    if beyond is not None:
+        reason = f"it ran to its end ({found}); {beyond.where} expects it to end: {beyond.reason}"
+        return Judged("", Verdict.XPASS, reason)
     return judge_case(program, Case("", Status.PASS, found), lists)
 
 
@@ -104,7 +122,7 @@ def _absent(program: str, output: Output, lists: Lists) -> Iterator[tuple[str, s
     told = {case.name for case in output.cases}
     for entry in lists.fails_of(program):
         name = entry.name.partition(SEPARATOR)[2]
-        if name not in told and not output.skipped:
+        if name not in told and not output.skipped and not entry.untold:
             yield name, f"{entry.where}: {program} has no test {name!r}{nearest(name, told)}"
 
 

@@ -8,8 +8,9 @@ which are the reason and must be there, and the entries that it is the reason of
     # The driver takes any controls in VIDIOC_S_EXT_CTRLS: 6.12 drivers/media/… ctrl_set().
     v4l2-compliance:vivid-000-vid-cap@Control ioctls/VIDIOC_QUERYCTRL,Fail
 
-An entry of fails is a name and what comes of it (``Fail``, ``Crash``, ``Timeout``); of flakes and
-skips, a regular expression that a whole name must match.
+An entry of fails is a name and what comes of it (``Fail``, ``Crash``, ``Timeout``); of flakes, a
+regular expression that a whole name must match, and what comes of it now and then; of skips, such
+an expression alone. ``#6`` names a test that a program planned and did not live to tell of.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SEPARATOR = "@"
 MAX_BYTES = 1 << 20
 _NAMES = "docs/external.md tells what programs are called"
 MIN_REASON = 15
+_NUMBER = re.compile(rf"{SEPARATOR}#\d+$")
 _FILE = re.compile(r"(.+)-(fails|flakes|skips)\.txt")
 
 
@@ -43,7 +45,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a list; ``status`` is set in a list of fails, ``pattern`` in the others."""
+    """One line of a list; one of fails has no ``pattern``, one of skips no ``status``."""
 
     kind: Kind
     name: str
@@ -51,6 +53,11 @@ class Entry:
     where: str
     status: Status | None = None
     pattern: re.Pattern[str] | None = None
+
+    @property
+    def untold(self) -> bool:
+        """Whether it names the test at which a program ends, by its number in the plan."""
+        return _NUMBER.search(self.name) is not None
 
     def matches(self, name: str) -> bool:
         """Return whether the entry is about a name."""
@@ -144,7 +151,7 @@ def _read(path: Path, kind: Kind, programs: Collection[str]) -> Iterator[Entry]:
 
 def _entry(kind: Kind, words: str, why: str, where: str, programs: Collection[str]) -> Entry:
     status, pattern, name = None, None, words
-    if kind is Kind.FAILS:
+    if kind is not Kind.SKIPS:
         name, _, word = words.rpartition(",")
         allowed = [one.value for one in Status if one.is_failure]
         if word not in allowed or not name:
@@ -153,13 +160,11 @@ def _entry(kind: Kind, words: str, why: str, where: str, programs: Collection[st
                 f"{nearest(word, allowed) if name else ''}"
             )
         status = Status(word)
-    else:
+    if kind is not Kind.FAILS:
         try:
-            pattern = re.compile(words)
+            pattern = re.compile(name)
         except re.error as error:
-            raise ConfigError(
-                f"{where}: {words[:80]!r} is no regular expression: {error}"
-            ) from None
+            raise ConfigError(f"{where}: {name[:80]!r} is no regular expression: {error}") from None
     program = name.partition(SEPARATOR)[0]
     if kind is Kind.FAILS and not _known(program, programs):
         raise ConfigError(

@@ -48,13 +48,15 @@ class Output:
 
     ``problem`` says why it cannot be believed as a whole (cut off, contradictory, not its format);
     ``ended`` why the program ended early by its own word. ``skipped`` says why it ran nothing. Each
-    is empty otherwise. What ``cases`` holds was said in any case.
+    is empty otherwise. What ``cases`` holds was said in any case. ``untold`` names the tests that
+    were planned and not told of, by their numbers (``#6``); the program ended at the first of them.
     """
 
     cases: tuple[Case, ...]
     problem: str = ""
     ended: str = ""
     skipped: str = ""
+    untold: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:

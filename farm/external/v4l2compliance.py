@@ -68,8 +68,8 @@ class _Reading:
         if len(self.cases) <= MAX_CASES:
             self.cases.append(Case(f"{self.section}/{name}", status, why))
 
-    def problem(self) -> str:
-        """Return what keeps the whole from being believed."""
+    def problem(self, status: int) -> str:
+        """Return what keeps the whole from being believed, given the exit status."""
         if not self.begun:
             return "it printed no 'Compliance test for'"
         if len(self.cases) > MAX_CASES:
@@ -83,12 +83,14 @@ class _Reading:
                 f"its total says {self.total[0]} tests and {self.total[2]} failed, "
                 f"its results {len(counted)} and {failed}"
             )
+        if (status != 0) != (failed > 0):  # it exits with what its last failing test returned
+            return f"{failed} of its tests failed, and its exit status is {status}"
         return ""
 
 
-def parse(text: str) -> Output:
-    """Return what ``v4l2-compliance`` said about one node."""
+def parse(text: str, status: int) -> Output:
+    """Return what ``v4l2-compliance`` said about one node, ending with the exit status."""
     reading = _Reading()
     for line in re.split(r"[\r\n]+", text):
         reading.take(line.rstrip())
-    return Output(named(reading.cases[:MAX_CASES]), problem=reading.problem())
+    return Output(named(reading.cases[:MAX_CASES]), problem=reading.problem(status))

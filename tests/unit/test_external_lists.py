@@ -67,7 +67,8 @@ def test_what_fits_board_image_or_both_counts(tmp_path: Path) -> None:
         ("virt-smmuv3-fails.txt", f"{WHY}prime_vgm@a,Fail\n", "did you mean 'prime_vgem'?"),
         ("virt-smmuv3-fails.txt", f"{WHY}v4l2-compliance:,Fail\n", ":2: no program"),
         ("virt-smmuv3-skips.txt", f"{WHY}prime_vgem@(\n", ":2: 'prime_vgem@(' is no regular"),
-        ("virt-smmuv3-flakes.txt", f"{WHY}prime_vgm@.*\n", "matches no program"),
+        ("virt-smmuv3-flakes.txt", f"{WHY}prime_vgm@.*,Fail\n", "matches no program"),
+        ("virt-smmuv3-flakes.txt", f"{WHY}prime_vgem@.*\n", ":2: expected NAME,Fail|Crash"),
         ("virt-smmu3-fails.txt", "", ":1: the file's name fits no board type or image (did you"),
         ("notes.txt", "", ":1: the file's name fits no"),
         ("virt-smmuv3-fails.txt", "\xff", ":1: cannot be read"),
@@ -117,8 +118,8 @@ def verdict(found: Lists, status: Status, name: str = "a") -> Judged:
     [
         (Status.PASS, Verdict.PASS, Verdict.XPASS, Verdict.PASS),
         (Status.FAIL, Verdict.FAIL, Verdict.XFAIL, Verdict.XFAIL),
-        (Status.CRASH, Verdict.FAIL, Verdict.FAIL, Verdict.XFAIL),
-        (Status.TIMEOUT, Verdict.FAIL, Verdict.FAIL, Verdict.XFAIL),
+        (Status.CRASH, Verdict.FAIL, Verdict.FAIL, Verdict.FAIL),
+        (Status.TIMEOUT, Verdict.FAIL, Verdict.FAIL, Verdict.FAIL),
         (Status.SKIP, Verdict.SKIP, Verdict.SKIP, Verdict.SKIP),
         (Status.EXPECTED_FAIL, Verdict.XFAIL, Verdict.XFAIL, Verdict.XFAIL),
         (Status.MISSING, Verdict.MISS, Verdict.MISS, Verdict.MISS),
@@ -134,7 +135,7 @@ def test_a_result_held_against_each_list(
     if status in (Status.PASS, Status.FAIL, Status.CRASH):
         assert "x.c" in listed.reason or "fails.txt:2 expects Fail" in listed.reason
     (tmp_path / "two").mkdir()
-    flake = verdict(lists(tmp_path / "two", flakes=f"{WHY}prime_vgem@[ab]\n"), status)
+    flake = verdict(lists(tmp_path / "two", flakes=f"{WHY}prime_vgem@[ab],Fail\n"), status)
     assert flake.verdict is flakes
     if status is Status.FAIL:
         assert "known flake" in flake.reason and "it said so" in flake.reason
@@ -167,6 +168,49 @@ def test_a_program_that_is_expected_to_crash(tmp_path: Path) -> None:
     assert own.verdict is Verdict.XFAIL
     own, _ = judge("prime_vgem", Output(CASES), DONE, found)
     assert own.verdict is Verdict.XPASS
+
+
+CUT = Output(CASES, ended="it gave up", untold=("#3", "#4"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "ended", "wanted"),
+    [
+        ("", Ended(1), Verdict.FAIL),
+        ("prime_vgem@#3,Fail", Ended(1), Verdict.XFAIL),
+        ("prime_vgem@#3,Fail", Ended(139), Verdict.FAIL),
+        ("prime_vgem@#4,Fail", Ended(1), Verdict.FAIL),
+        ("prime_vgem,Fail", Ended(1), Verdict.FAIL),
+        ("prime_vgem@#3,Timeout", Ended(137, 60.0), Verdict.XFAIL),
+    ],
+)
+def test_a_program_is_expected_to_end_at_one_test_in_one_way(
+    tmp_path: Path, entry: str, ended: Ended, wanted: Verdict
+) -> None:
+    for kind in ("fails", "flakes"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        own, cases = judge(
+            "prime_vgem", CUT, ended, lists(folder, **{kind: f"{WHY}{entry}\n" if entry else ""})
+        )
+        assert own.verdict is wanted and own.name == ""
+        assert [(one.name, one.verdict) for one in cases[2:]] == [
+            ("#3", wanted),
+            ("#4", Verdict.MISS),
+        ]
+
+
+def test_a_program_that_runs_on_where_it_was_to_end_passes_unexpectedly(tmp_path: Path) -> None:
+    found = lists(tmp_path, fails=f"{WHY}prime_vgem@#2,Fail\n")
+    own, cases = judge("prime_vgem", Output(CASES), DONE, found)
+    assert own.verdict is Verdict.XPASS and "fails.txt:2 expects it to end" in own.reason
+    assert len(cases) == 2
+
+
+def test_what_a_program_that_gives_up_does_not_run_is_skipped() -> None:
+    output = Output(CASES, skipped="no more memory", untold=("#3",))
+    own, cases = judge("prime_vgem", output, Ended(4), Lists())
+    assert own.verdict is cases[-1].verdict is Verdict.SKIP and cases[-1].name == "#3"
 
 
 def test_a_name_that_no_program_has_is_an_error_with_the_nearest(tmp_path: Path) -> None:

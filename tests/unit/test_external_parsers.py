@@ -156,6 +156,7 @@ def test_an_expected_failure_of_theirs_is_one() -> None:
         ("TAP version 13\n1..6\n# drivers/dma-buf/udmabuf: [skip,no-udmabuf]\n", 4, "no-udmabuf"),
         ("TAP version 13\n1..6\n", 4, "does not say why"),
         ("TAP version 13\n1..0\n", 0, "no tests"),
+        ("TAP version 13\n# No /dev/dma_heap directory?\n", 4, "No /dev/dma_heap"),
     ],
 )
 def test_a_selftest_that_runs_nothing_is_skipped(text: str, status: int, why: str) -> None:
@@ -177,13 +178,48 @@ def test_a_selftest_that_runs_nothing_is_skipped(text: str, status: int, why: st
         ("TAP version 13\n1..x\n", "no plan was expected"),
         ("TAP version 13\nTAP version 13\n1..1\n", "second version"),
         ("TAP version 13\n1..1\nok one\n", "no result"),
-        (UDMABUF.replace("fail:1", "fail:0"), "totals say 0 failed"),
+        (UDMABUF.replace("fail:1", "fail:0"), "totals say 5 Pass, 0 Fail"),
         (UDMABUF[: UDMABUF.index("ok 6")], "planned 6 tests and told of 5"),
+        (UDMABUF.replace("pass:5", "pass:4").replace("skip:0", "skip:1"), "totals say 4 Pass"),
+        ("TAP version 13\n1..2\nok 2 # SKIP so\n", "gave up (so) with exit status 0"),
     ],
 )
 def test_a_selftest_that_contradicts_itself_is_not_believed(text: str, problem: str) -> None:
     output = tap.parse(text, 0)
     assert problem in output.problem and not output.whole
+
+
+PASSES = "TAP version 13\n1..1\nok 1 a\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "problem"),
+    [
+        (PASSES, 1, "none of its tests failed, and its exit status is 1"),
+        (PASSES, 99, "none of its tests failed"),
+        (PASSES, 2, "none of its tests failed"),
+        (PASSES, 4, "its exit status says that it skipped them"),
+        ("hello\n", 4, "no TAP"),
+        ("TAP version 13\n1..2\nok 2 a\n", 4, "result 2 where 1"),
+        ("TAP version 13\n1..2\nok 2 # SKIP so\nok 3 b\n", 4, "after it had given up"),
+    ],
+)
+def test_an_exit_status_that_contradicts_is_not_believed(
+    text: str, status: int, problem: str
+) -> None:
+    assert problem in tap.parse(text, status).problem
+
+
+def test_a_word_of_a_name_is_no_directive() -> None:
+    text = "TAP version 13\n1..2\nok 1 handle #skip list of fds\nok 2 # skip nothing\n"
+    assert set(told(tap.parse(text, 0)).values()) == {"Pass"}
+
+
+def test_a_pass_that_the_program_did_not_expect_is_a_failure() -> None:
+    text = "TAP version 13\n1..1\nok 1 a # XPASS why\n"
+    assert told(tap.parse(f"{text}# Totals: pass:0 fail:0 xfail:0 xpass:1 skip:0 error:0", 3)) == {
+        "a": "Fail"
+    }
 
 
 def test_a_selftest_may_give_up_before_its_plan_is_done() -> None:
@@ -193,6 +229,7 @@ def test_a_selftest_may_give_up_before_its_plan_is_done() -> None:
     assert output.ended.endswith("told of 4: drivers/dma-buf/udmabuf: ubuf_fd mmap fail")
     for status in (0, 139):
         assert tap.parse(cut, status).problem == "it planned 6 tests and told of 4"
+    assert output.untold == ("#5", "#6")
     skipped = tap.parse(cut, 4)
     assert skipped.skipped.endswith("mmap fail") and len(skipped.cases) == 4
 
@@ -204,7 +241,7 @@ def test_a_selftest_may_bail_out() -> None:
 
 
 def test_v4l2_compliance_names_sections_and_reasons() -> None:
-    output = v4l2compliance.parse(V4L2)
+    output = v4l2compliance.parse(V4L2, 1)
     assert output.whole, output.problem
     assert told(output) == {
         "Required ioctls/MC information (see 'Media Driver Info' above)": "Pass",
@@ -226,16 +263,20 @@ def test_v4l2_compliance_names_sections_and_reasons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("text", "status", "problem"),
     [
-        ("", "no 'Compliance test for'"),
-        (V4L2[: V4L2.index("Total for")], "ends before 'Total for'"),
-        (V4L2.replace("Failed: 1", "Failed: 0"), "its total says 8 tests and 0 failed"),
-        (V4L2.replace("\ttest read/write: OK\n", ""), "its results 7 and 1"),
+        ("", 1, "no 'Compliance test for'"),
+        (V4L2[: V4L2.index("Total for")], 1, "ends before 'Total for'"),
+        (V4L2.replace("Failed: 1", "Failed: 0"), 1, "its total says 8 tests and 0 failed"),
+        (V4L2.replace("\ttest read/write: OK\n", ""), 1, "its results 7 and 1"),
+        (V4L2, 0, "1 of its tests failed, and its exit status is 0"),
+        (V4L2.replace("Failed: 1", "Failed: 0").replace(": FAIL", ": OK"), 1, "0 of its tests"),
     ],
 )
-def test_v4l2_compliance_that_is_cut_is_not_believed(text: str, problem: str) -> None:
-    assert problem in v4l2compliance.parse(text).problem
+def test_v4l2_compliance_that_is_cut_or_contradicts_itself_is_not_believed(
+    text: str, status: int, problem: str
+) -> None:
+    assert problem in v4l2compliance.parse(text, status).problem
 
 
 def test_igt_tells_of_subtests_and_dynamic_ones() -> None:
@@ -343,13 +384,14 @@ def bounded(output: Output) -> None:
         assert case.name and len(case.name) <= MAX_NAME + 12 and case.name.isprintable()
         assert len(case.reason) <= MAX_REASON and (case.reason.isprintable() or not case.reason)
         assert isinstance(case.status, Status) and case.duration_s >= 0
+    assert len(output.untold) <= MAX_CASES
     assert len(output.problem) <= 1000 and "\n" not in output.problem
 
 
 @given(RUBBISH, STATUS)
 def test_no_output_breaks_a_parser(text: str, status: int) -> None:
     bounded(tap.parse(text, status, group=tap.HEAP))
-    bounded(v4l2compliance.parse(text))
+    bounded(v4l2compliance.parse(text, status))
     bounded(igt.parse("a_test", text, status, text))
     bounded(igt.parse_results(text, "t"))
 
@@ -362,7 +404,7 @@ def test_a_selftest_that_is_cut_anywhere_is_never_whole_with_fewer_tests(at: int
 
 @given(st.integers(0, len(V4L2) - 2))
 def test_v4l2_compliance_that_is_cut_anywhere_is_not_whole(at: int) -> None:
-    assert not v4l2compliance.parse(V4L2[:at]).whole
+    assert not v4l2compliance.parse(V4L2[:at], 1).whole
 
 
 @given(st.recursive(st.none() | st.booleans() | st.text(max_size=9) | st.floats(), lambda inner: (
@@ -377,7 +419,7 @@ def test_very_much_output_is_taken_in_bounded_memory() -> None:
     many = "TAP version 13\n1..20000\n" + "".join(f"ok {n} t\n" for n in range(1, 20_001))
     output = tap.parse(many, 0)
     assert "more than 10000" in output.problem and len(output.cases) == MAX_CASES
-    output = v4l2compliance.parse("Compliance test for x:\n" + "\ttest a: OK\n" * 20_000)
+    output = v4l2compliance.parse("Compliance test for x:\n" + "\ttest a: OK\n" * 20_000, 0)
     assert "more than 10000" in output.problem and len(output.cases) == MAX_CASES
     text = "IGT-Version: 1\n" + "Subtest a: SUCCESS (0.1s)\n" * 20_000
     output = igt.parse("t", text, 0)

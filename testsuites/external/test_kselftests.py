@@ -21,7 +21,7 @@ LIMIT_S = 600.0
     ],
 )
 def test_kselftest(external, programs: Programs, selftest: str) -> None:
-    """Run one selftest; its TAP is believed, its exit status is not."""
+    """Run one selftest; its TAP is believed where its exit status does not contradict."""
     wanted = kselftests.SELFTESTS[selftest]
     if wanted.feature not in programs.features:
         pytest.skip(f"{programs.type.name} with {programs.profile.name} has no {wanted.feature}")

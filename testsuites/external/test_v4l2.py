@@ -97,7 +97,7 @@ def check(external, programs, bundle, nodes, device) -> None:
                 programs.run(bundle, "v4l2-ctl", ["--device", path, form], timeout_s=30)
 
         def parse(out: str, err: str, status: int) -> Output:
-            return v4l2compliance.parse(out)
+            return v4l2compliance.parse(out, status)
 
         found.append(
             external.run(
