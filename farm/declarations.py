@@ -36,6 +36,9 @@ Fourcc = Annotated[str, Field(pattern=r"^[A-Z0-9]{4}$|^$")]
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
 
+PackageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]{0,80}$")]
+"""Name of a Debian package (Debian Policy 5.6.7), whose letters may be ``+`` too."""
+
 Source = Annotated[
     str,
     Field(

@@ -20,6 +20,7 @@ from farm import paths
 from farm.declarations import (
     DeviceFile,
     Name,
+    PackageName,
     ProfileName,
     check_features,
     read_devices,
@@ -33,8 +34,8 @@ EXACT = "debian:"
 
 _EXACT_VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})[a-z0-9.+~-]{0,40}")
 _RELEASE_SUITES: Mapping[str, tuple[str, ...]] = {
-    "12": ("bookworm", "bookworm-backports"),
-    "13": ("trixie", "trixie-backports"),
+    "12": ("bookworm", "bookworm-security", "bookworm-updates", "bookworm-backports"),
+    "13": ("trixie", "trixie-security", "trixie-updates", "trixie-backports"),
     "14": ("sid",),
 }
 
@@ -90,7 +91,7 @@ class ImageProfile:
 
 
 class _SourceFile(BaseModel, extra="forbid", frozen=True):
-    package: Name
+    package: PackageName
     config: list[str] = Field(min_length=1)
 
 
@@ -110,10 +111,10 @@ class _ImageFile(BaseModel, extra="forbid", frozen=True):
     description: str = Field(min_length=1)
     suite: Name
     installed: Literal[False] = False
-    kernel: Name = ""
+    kernel: PackageName = ""
     kernel_suite: Name = ""
     source: _SourceFile | None = None
-    packages: list[Name]
+    packages: list[PackageName]
     modules: list[str] = []
     extra_modules: list[str] = []
     module_options: dict[str, str] = {}
@@ -169,7 +170,7 @@ def _exact(name: str) -> ImageProfile:
             "debian:6.12.90+deb12, debian:6.1.0-50",
         )
     release = (int(match[1]), int(match[2]))
-    base = "12" if release < (6, 2) else "13" if release < (7, 0) else "14"
+    base = "12" if release < (6, 2) else "13" if release < (6, 16) else "14"
     nearest_profile = {"12": "debian-12", "13": "debian-13", "14": "debian-sid"}[base]
     built_for = re.search(r"\+deb(\d+)", version)
     first = _RELEASE_SUITES.get(built_for[1] if built_for else base, ())

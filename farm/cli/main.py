@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 import sys
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -110,8 +112,21 @@ def _mount() -> None:
 _mount()
 
 
+def _end_in_order() -> None:
+    """Have SIGTERM and SIGHUP end us as an error does: what is half-made goes, children end."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # else nohup has it ignored
+            signal.signal(number, end)
+
+
 def main() -> None:
     """Run the command line; the one place where an error becomes an exit code."""
+    _end_in_order()
     try:
         app()
     except FarmError as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 from farm.errors import ImageError
 from farm.image import sources
 from farm.image.cache import DRAFT, touch
+from farm.image.steps import ends_with_us
 from farm.model import ImageProvenance
 
 Progress = Callable[[str], None]
@@ -56,7 +57,40 @@ class Package:
 
 
 class PackageGone(ImageError):
-    """A suite does not have a package, or has it no longer."""
+    """A suite does not have a package, or has it no longer; ``package`` is its name."""
+
+    def __init__(self, message: str, *, package: str, next_step: str = "") -> None:
+        """Keep the package's name beside the sentence."""
+        super().__init__(message, next_step=next_step)
+        self.package = package
+
+
+def _kernel_parts(depends: str) -> list[str]:
+    """Return which parts of a kernel a package depends on."""
+    names = (part.split() for part in re.split(r"[,|]", depends))
+    return [words[0] for words in names if words and _KERNEL_PART.match(words[0])]
+
+
+def whole_kernels(available: str) -> list[str]:
+    """Return the versions of arm64 kernels all of whose parts are in a list of packages.
+
+    ``available`` is as ``apt-cache dumpavail`` tells it, deb822(5).
+    """
+    ours = (text for text in available.split("\n\n") if text.startswith("Package: linux-"))
+    rows = (row for text in ours for row in sources.stanzas(text))
+    needs = {
+        row["package"]: _kernel_parts(f"{row.get('pre-depends', '')}, {row.get('depends', '')}")
+        for row in rows
+    }
+
+    def whole(name: str, above: tuple[str, ...] = ()) -> bool:
+        if name in above:
+            return True
+        return name in needs and all(whole(part, (*above, name)) for part in needs[name])
+
+    found = (KERNEL_IMAGE.fullmatch(name) for name in needs if whole(name))
+    plain = (match[1] for match in found if match)
+    return sorted(v for v in plain if not v.endswith(("-rt", "-cloud")))
 
 
 def _tool(name: str) -> str:
@@ -81,7 +115,7 @@ class AptRoot:
         environment = {**os.environ, "APT_CONFIG": str(self._folder / "apt.conf"), "LC_ALL": "C"}
         try:
             done = subprocess.run(
-                [_tool(argv[0]), *argv[1:]],
+                ends_with_us([_tool(argv[0]), *argv[1:]]),
                 env=environment,
                 cwd=cwd or self._folder,
                 stdin=subprocess.DEVNULL,
@@ -131,6 +165,7 @@ class AptRoot:
         except (ImageError, StopIteration, KeyError, ValueError) as error:
             raise PackageGone(
                 f"package {name!r} is not in Debian suite {self._suite!r}",
+                package=name,
                 next_step="correct 'packages' or 'kernel' in the image profile",
             ) from error
 
@@ -144,11 +179,11 @@ class AptRoot:
         return [self.lookup(name) for name in _INSTALLED.findall(plan)]
 
     def kernel_versions(self) -> list[str]:
-        """Return the versions of Debian's arm64 kernel that the suite has, as names tell them."""
-        names = self._run("apt-cache", "pkgnames", "linux-image-").split()
-        found = (KERNEL_IMAGE.fullmatch(name) for name in names)
-        plain = (match[1] for match in found if match)
-        return sorted(v for v in plain if not v.endswith(("-rt", "-cloud")))
+        """Return the versions of Debian's arm64 kernel that the suite has, as names tell them.
+
+        A kernel of which a part has left the archive is none.
+        """
+        return whole_kernels(self._run("apt-cache", "dumpavail"))
 
     def resolve_source(self, name: str) -> Package:
         """Return a kernel source package, found by its name or by the metapackage's.
@@ -161,18 +196,17 @@ class AptRoot:
         return self.lookup(match[0]) if match else package
 
     def resolve_kernel(self, name: str) -> list[Package]:
-        """Return the packages that make up a kernel, found from any of them or a metapackage."""
+        """Return the packages that make up a kernel, found from any of them or a metapackage.
+
+        Raises:
+            PackageGone: the suite lacks one of them, which the error names.
+        """
         found: dict[str, Package] = {}
         waiting = [name]
         while waiting:
             package = self.lookup(waiting.pop())
             found[package.name] = package
-            names = (part.split() for part in re.split(r"[,|]", package.depends))
-            waiting += [
-                words[0]
-                for words in names
-                if words and _KERNEL_PART.match(words[0]) and words[0] not in found
-            ]
+            waiting += [part for part in _kernel_parts(package.depends) if part not in found]
         return list(found.values())
 
     def fetch(self, packages: Iterable[Package], store: Path, progress: Progress) -> list[Path]:
@@ -185,7 +219,7 @@ class AptRoot:
         for package in packages:
             path = store / f"{package.sha256}.deb"
             paths.append(path)
-            if path.is_file() and path.stat().st_size == package.size:
+            if path.is_file() and _sha256(path) == package.sha256:
                 touch(path)
                 continue
             progress(f"fetching {package.name} {package.version} ({package.size / 1e6:.1f} MB)")
@@ -193,9 +227,7 @@ class AptRoot:
                 self._run("apt-get", "-q", "download", f"{package.name}={package.version}",
                           cwd=Path(folder))  # fmt: skip
                 (got,) = Path(folder).glob("*.deb")
-                with got.open("rb") as stream:
-                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
-                if digest != package.sha256:
+                if (digest := _sha256(got)) != package.sha256:
                     raise ImageError(
                         f"{package.name} {package.version} has SHA-256 {digest}, "
                         f"expected {package.sha256}",
@@ -205,6 +237,11 @@ class AptRoot:
         return paths
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 @contextlib.contextmanager
 def apt_root(suite: str, parent: Path, *, architecture: str = "arm64") -> Iterator[AptRoot]:
     """Enter a private apt root for one suite on the host's own mirror; it is gone afterwards.
@@ -212,11 +249,12 @@ def apt_root(suite: str, parent: Path, *, architecture: str = "arm64") -> Iterat
     It is made below ``parent``.
 
     Raises:
-        ImageError: no apt, no mirror or no archive keys on this machine.
+        ImageError: no apt or no archive keys on this machine.
+        NoMirror: no mirror for the suite.
     """
     _tool("apt-get")
     found = sources.host_sources()
-    mirror = sources.debian_mirror(found)
+    mirror = sources.debian_mirror(found, suite)
     keyring = sources.archive_keyring(found)
     dump = subprocess.run(
         [_tool("apt-config"), "dump"], capture_output=True, text=True, errors="replace", check=False

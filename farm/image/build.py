@@ -29,6 +29,7 @@ from farm.image.kconfig import read_fragments
 from farm.image.kernel import BuiltKernel
 from farm.image.modules import ModuleFolder
 from farm.image.own import NOTHING, Own, check_fits, read_driver
+from farm.image.sources import NoMirror
 from farm.inventory import ImageProfile
 from farm.model import ImageProvenance
 
@@ -133,9 +134,22 @@ def _no_room() -> ImageError:
     )
 
 
-def _check_room() -> None:
+def _make_room() -> None:
+    cache.sweep()
     if shutil.disk_usage(cache.images_dir()).free < _ROOM:
         raise _no_room()
+
+
+@contextlib.contextmanager
+def _module_place() -> Iterator[Path]:
+    """Enter a folder that is always the same, since its name gets into modules built there."""
+    place = cache.images_dir() / f"{cache.DRAFT}modules"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +168,7 @@ def _from_source(profile: ImageProfile, progress: Progress) -> BuiltKernel:
     fragments = read_fragments(profile.source.config)
     kernel.check_tools()  # without a compiler, fetching is in vain
     with cache.building(progress):
-        _check_room()
+        _make_room()
         suite = profile.kernel_suites[0]
         with _archive(suite, progress) as archive:
             package = archive.resolve_source(profile.source.package)
@@ -175,30 +189,37 @@ def _kernel_packages(
 ) -> tuple[list[Package], list[Path]]:
     """Return the packages of a kernel and their files, from the first suite that has it."""
     versions: list[str] = []
+    halves: list[str] = []
     for suite in profile.kernel_suites:
         with contextlib.ExitStack() as stack:
-            archive = (
-                at_hand
-                if suite == profile.suite
-                else stack.enter_context(_archive(suite, progress))
-            )
+            try:
+                archive = (
+                    at_hand
+                    if suite == profile.suite
+                    else stack.enter_context(_archive(suite, progress))
+                )
+            except NoMirror:
+                continue  # many machines have none with security updates
             try:
                 packages = archive.resolve_kernel(profile.kernel)
-            except PackageGone:
+            except PackageGone as error:
+                if error.package != profile.kernel:
+                    halves.append(f"; {suite} has it, but no longer {error.package}, its part")
                 versions += archive.kernel_versions()
                 continue
             return packages, archive.fetch(packages, cache.packages_dir(), progress)
     suites = ", ".join(profile.kernel_suites)
     known = ", ".join(dict.fromkeys(versions)) or "none"
     raise PackageGone(
-        f"the kernel package {profile.kernel!r} is not, or no longer, in Debian's {suites}",
+        f"the kernel package {profile.kernel!r} is not, or no longer whole, in Debian's {suites}"
+        f"{''.join(halves)}",
+        package=profile.kernel,
         next_step=f"take a version that is there (debian:VERSION): {known}",
     )
 
 
 def _build(order: _Order, progress: Progress) -> Image:
-    _check_room()
-    cache.sweep()
+    _make_room()
     profile = order.profile
     stored = cache.packages_dir()
     kernel_packages: list[Package] = []
@@ -216,13 +237,16 @@ def _build(order: _Order, progress: Progress) -> Image:
     if (cache.images_dir() / image_id).is_dir():
         return cache.find(image_id)
     progress("unpacking the packages")
-    with tempfile.TemporaryDirectory(dir=cache.images_dir(), prefix=cache.DRAFT) as name:
+    with (
+        tempfile.TemporaryDirectory(dir=cache.images_dir(), prefix=cache.DRAFT) as name,
+        _module_place() as module_place,
+    ):
         work = Path(name)
         for file in kernel_files:
             apt.unpack(file, work / "kernel")
         for package, file in zip(packages, files, strict=True):
             apt.unpack(file, work / "user" / package.name)
-        image = _assemble(order, work, image_id, made_of, progress)
+        image = _assemble(order, work, module_place, image_id, made_of, progress)
         cache.write_manifest(image.folder, image)
         return cache.add(image.folder, image_id)
 
@@ -230,6 +254,7 @@ def _build(order: _Order, progress: Progress) -> Image:
 def _assemble(
     order: _Order,
     work: Path,
+    module_place: Path,
     image_id: str,
     made_of: list[ImageProvenance],
     progress: Progress,
@@ -239,7 +264,9 @@ def _assemble(
     added = {driver.name: driver.path for driver in own.drivers}
     if order.built is not None:
         for folder in profile.module_sources:
-            for ours in map(read_driver, kernel.build_modules(order.built, folder, work, progress)):
+            for ours in map(
+                read_driver, kernel.build_modules(order.built, folder, module_place, progress)
+            ):
                 made_of.append(ours.provenance)
                 added.setdefault(ours.name, ours.path)
     available = ModuleFolder(module_folder, added)

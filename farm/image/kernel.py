@@ -149,9 +149,9 @@ def obtain(
         if (folder / MANIFEST).is_file():
             cache.touch(folder / MANIFEST)
             return read(folder)
+        cache.sweep_drafts(cache.kernels_dir())
         if shutil.disk_usage(cache.kernels_dir()).free < _ROOM:
             raise _no_room()
-        cache.sweep_drafts(cache.kernels_dir())
         with tempfile.TemporaryDirectory(dir=cache.kernels_dir(), prefix=cache.DRAFT) as draft:
             log = paths.cache_dir() / "logs" / f"{name}-{kernel_id}.log"
             steps = Steps(Path(draft), log, progress, no_room=_no_room)
@@ -272,8 +272,10 @@ def _release(made: Path) -> str:
 def build_modules(kernel: BuiltKernel, folder: Path, work: Path, progress: Progress) -> list[Path]:
     """Return the modules that a folder with a ``Kbuild`` file gives; built in a copy in ``work``.
 
+    Where ``work`` is, seen from the kernel's tree, may be in the result.
+
     Raises:
-        ImageError: it does not build, or gives no module; the log is kept.
+        ImageError: it does not build without a warning, or gives no module; the log is kept.
     """
     check_tools()
     progress(f"building the kernel modules of {folder.name} for Linux {kernel.release}")
@@ -281,7 +283,8 @@ def build_modules(kernel: BuiltKernel, folder: Path, work: Path, progress: Progr
     shutil.copytree(folder, copy)
     log = paths.cache_dir() / "logs" / f"{folder.name}-{kernel.id}.log"
     steps = Steps(work, log, progress, no_room=_no_room)
-    steps.run(f"build {folder.name}", _make(kernel.tree, f"M={copy}", "modules"))
+    place = os.path.relpath(copy, kernel.tree)  # KASAN and __FILE__ tell it
+    steps.run(f"build {folder.name}", _make(kernel.tree, f"M={place}", "modules"), warnings=False)
     log.unlink(missing_ok=True)
     found = sorted(copy.rglob("*.ko"))
     if not found:

@@ -162,6 +162,7 @@ def _fetch(
     raise apt.PackageGone(
         f"the kernel's source, {source.package} {source.version}, is not in Debian's "
         f"{', '.join(suites)}",
+        package=source.package,
         next_step="its selftests cannot be built; other suites run all the same",
     )
 

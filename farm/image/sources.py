@@ -15,6 +15,7 @@ ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DEBIAN_SUITE = re.compile(
     r"(bullseye|bookworm|trixie|forky|duke|sid|unstable|testing|stable|oldstable)$"
 )
+_SECURITY_SUITE = re.compile(r"[a-z]+-security$")
 _LIST_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<rest>.*)"
 )
@@ -108,17 +109,25 @@ def host_sources(etc: Path = Path("/etc/apt")) -> list[Source]:
     return found
 
 
-def debian_mirror(sources: list[Source]) -> str:
+class NoMirror(ImageError):
+    """This machine's apt has no mirror that would have a suite."""
+
+
+def debian_mirror(sources: list[Source], suite: str = "") -> str:
     """Return the URI of the first source that is a Debian archive with component ``main``.
 
+    A ``suite`` of security updates is in an archive of its own.
+
     Raises:
-        ImageError: there is none.
+        NoMirror: there is none.
     """
+    wanted = _SECURITY_SUITE if _SECURITY_SUITE.match(suite) else _DEBIAN_SUITE
     for source in sources:
-        if _DEBIAN_SUITE.match(source.suite) and "main" in source.components:
+        if wanted.match(source.suite) and "main" in source.components:
             return source.uri
-    raise ImageError(
-        "no Debian mirror among this machine's apt sources, so board packages cannot be fetched",
+    raise NoMirror(
+        f"no Debian mirror{f' with {suite}' if suite else ''} among this machine's apt sources, so "
+        "board packages cannot be fetched",
         next_step="add a line such as 'deb http://MIRROR/debian stable main' to "
         "/etc/apt/sources.list.d/debian.list",
     )

@@ -17,6 +17,7 @@ from farm.errors import ImageError
 Progress = Callable[[str], None]
 
 _COMMAND = re.compile(r"  [A-Z][A-Z0-9_-]*( \[M\])?  ")
+_WARNING = re.compile(r"\bwarning: ", re.I)
 _FIRST_GUESS = 1800
 _SAY_EVERY_S = 15.0
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "USER")
@@ -28,6 +29,12 @@ _FIXED: Mapping[str, str] = {
     "KBUILD_BUILD_VERSION": "1",
 }
 """Variables that would else make two builds of the same inputs differ."""
+
+
+def ends_with_us(argv: list[str]) -> list[str]:
+    """Return a command that gets SIGTERM when this process dies, where ``setpriv`` is at hand."""
+    guard = shutil.which("setpriv")
+    return [guard, "--pdeathsig", "TERM", "--", *argv] if guard else argv
 
 
 class Steps:
@@ -44,14 +51,18 @@ class Steps:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(b"")
 
-    def run(self, step: str, argv: list[str]) -> None:
-        """Run one command to its end.
+    def run(self, step: str, argv: list[str], *, warnings: bool = True) -> None:
+        """Run one command to its end, in which it may warn or not.
 
         Raises:
             ImageError: it failed; names the step, its first error and its log.
         """
-        for _ in self._lines(step, argv):
-            pass
+        warned = [line for line in self._lines(step, argv) if _WARNING.search(line)]
+        if warned and not warnings:
+            raise ImageError(
+                f"step '{step}' warns, and must not: {warned[0].strip()[:200]}",
+                next_step=f"read its log, {self._log}",
+            )
 
     def compile(self, what: str, argv: list[str], *, memory: Path) -> None:
         """Run ``make``, saying every while how far it is and how long it will still take.
@@ -75,12 +86,11 @@ class Steps:
 
     def _lines(self, step: str, argv: list[str]) -> Iterator[str]:
         environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
-        guard = shutil.which("setpriv")
-        prefix = [guard, "--pdeathsig", "TERM", "--"] if guard else []
         with self._log.open("ab") as log:
+            start = log.tell()
             log.write(f"# {' '.join(argv)}\n".encode())
             process = subprocess.Popen(
-                [*prefix, *argv],
+                ends_with_us(argv),
                 cwd=self.folder,
                 env={**environment, **_FIXED},
                 stdin=subprocess.DEVNULL,
@@ -102,20 +112,28 @@ class Steps:
             finally:
                 process.stdout.close()
         if code != 0:
-            raise self._failure(step, code)
+            raise self._failure(step, code, start)
 
-    def _failure(self, step: str, code: int) -> ImageError:
+    def _failure(self, step: str, code: int, start: int) -> ImageError:
         with self._log.open("rb") as stream:
+            stream.seek(start)
+            stream.readline()  # the command, whose words are no error
             text = stream.read(64 << 20).decode("utf-8", "replace")
         if "No space left on device" in text:
             return self._no_room()
-        lines = text.splitlines()
-        said = [line.strip() for line in lines if re.search(r"\berror\b|\*\*\*", line, re.I)]
-        reason = (said or lines[-1:] or [""])[0][:200]
         return ImageError(
-            f"step '{step}' failed with exit code {code}: {reason}",
+            f"step '{step}' failed with exit code {code}: {_reason(text.splitlines())}",
             next_step=f"read its log, {self._log}",
         )
+
+
+def _reason(lines: list[str]) -> str:
+    """Return the line that says best why a command failed: a compiler's error, then any other."""
+    for telling in (r": (fatal )?error: ", r"\berror: ", r"\berror\b|\*\*\*"):
+        for line in lines:
+            if re.search(telling, line, re.I):
+                return line.strip()[:200]
+    return lines[-1].strip()[:200] if lines else ""
 
 
 def progress_words(count: int, total: int, spent_s: float) -> str:

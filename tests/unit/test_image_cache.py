@@ -210,3 +210,39 @@ def test_a_package_that_is_none_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "x.deb").write_bytes(b"no package")
     with pytest.raises(ImageError, match=r"cannot unpack x\.deb"):
         apt.unpack(tmp_path / "x.deb", tmp_path / "out")
+
+
+def test_security_updates_have_a_mirror_of_their_own() -> None:
+    main = ("main",)
+    found = [
+        sources.Source("http://d.example/debian", "bookworm", main),
+        sources.Source("http://d.example/debian-security", "bookworm-security", main),
+    ]
+    assert sources.debian_mirror(found, "trixie-security") == "http://d.example/debian-security"
+    assert sources.debian_mirror(found, "trixie-updates") == "http://d.example/debian"
+    with pytest.raises(sources.NoMirror, match="no Debian mirror with trixie-security"):
+        sources.debian_mirror(found[:1], "trixie-security")
+
+
+AVAILABLE = """\
+Package: linux-image-6.12.9+deb13-arm64
+Depends: linux-base (>= 4), initramfs-tools | dracut
+
+Package: linux-image-6.19.14+deb13-arm64
+Depends: linux-binary-6.19.14+deb13-arm64 (= 6.19.14-1)
+
+Package: linux-binary-6.19.14+deb13-arm64
+Depends: linux-modules-6.19.14+deb13-arm64 (= 6.19.14-1)
+
+Package: linux-image-7.2.13+deb14-arm64
+Depends: linux-modules-7.2.13+deb14-arm64
+
+Package: linux-modules-7.2.13+deb14-arm64
+
+Package: linux-image-7.2.13+deb14-cloud-arm64
+"""
+
+
+def test_a_kernel_of_which_a_part_has_left_the_archive_is_not_offered() -> None:
+    assert apt.whole_kernels(AVAILABLE) == ["6.12.9+deb13", "7.2.13+deb14"]
+    assert apt.whole_kernels("") == []

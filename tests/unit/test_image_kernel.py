@@ -94,6 +94,23 @@ def test_a_broken_step_is_named_and_keeps_its_log(tmp_path: Path) -> None:
     assert log.read_text().endswith("fine\na.c:3: error: no such thing\nlate\n")
 
 
+def test_a_broken_step_is_told_in_its_own_words(tmp_path: Path) -> None:
+    made = steps(tmp_path, [])
+    made.run("unpack", ["sh", "-c", "echo 'tar: error.c: fine'; echo 'old.c:1: error: elsewhere'"])
+    script = "echo '  CC  lib/error.o'; echo 'b.c:9: fatal error: no such file'; exit 1"
+    with pytest.raises(ImageError, match=r"exit code 1: b\.c:9: fatal error: no such file"):
+        made.run("compile", ["sh", "-c", script])
+    with pytest.raises(ImageError, match=r"exit code 3: $"):
+        made.run("compile", ["sh", "-c", "exit 3"])
+
+
+def test_a_step_that_must_not_warn(tmp_path: Path) -> None:
+    made, warn = steps(tmp_path, []), ["sh", "-c", "echo 'a.c:2: warning: unused variable'"]
+    made.run("compile", warn)
+    with pytest.raises(ImageError, match=r"'compile' warns, and must not: a\.c:2: warning: unused"):
+        made.run("compile", warn, warnings=False)
+
+
 def test_a_full_disk_is_called_so(tmp_path: Path) -> None:
     script = "echo 'as: out.o: No space left on device'; exit 1"
     with pytest.raises(ImageError, match="no room"):
