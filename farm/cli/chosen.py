@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from farm.cli.ownlab import unnamed_types
 from farm.cli.placing import offers, with_featured_types
-from farm.errors import UsageError
+from farm.errors import LabError, UsageError
+from farm.model import WITHIN
 from farm.yamlfile import nearest
 
 if TYPE_CHECKING:
@@ -20,8 +22,15 @@ Chosen = dict[str, list["Listed"]]
 """Tests by board type."""
 
 
-def chosen_tests(options: Options, types: Mapping[str, BoardType]) -> Chosen:
+def chosen_tests(
+    options: Options,
+    types: Mapping[str, BoardType],
+    select: Mapping[str, Sequence[str]] | None = None,
+) -> Chosen:
     """Return the tests that each board type would run.
+
+    ``select`` are node ids by board type that limit them; that of a test within a test stands for
+    the test that it is within.
 
     Raises:
         UsageError: what was asked for names nothing; names the nearest.
@@ -54,18 +63,34 @@ def chosen_tests(options: Options, types: Mapping[str, BoardType]) -> Chosen:
     _check_words(options.suites, list(whole.values()))
     if not any(found.values()) and options.narrowing:
         raise _nothing(options, list(whole), list(found))
-    return found
+    if select is None:
+        return found
+    wanted = {name: {one.partition(WITHIN)[0] for one in ids} for name, ids in select.items()}
+    limited = {
+        name: [test for test in tests if test.nodeid in wanted.get(name, ())]
+        for name, tests in found.items()
+    }
+    if not any(limited.values()):
+        raise UsageError(
+            "nothing of what was chosen is left to run",
+            next_step="leave out --failed, or choose more: farm run --list",
+        )
+    return limited
 
 
 def board_types(options: Options, types: Mapping[str, BoardType]) -> list[tuple[str, str]]:
-    """Return the board types, with their images, of the boards that a run would take."""
+    """Return the board types, with their images, of the boards that a run would take.
+
+    Raises:
+        UsageError: what was asked for is no board, or none that a lab of the run's own can have.
+        LabError: the lab has no such board.
+    """
     from farm.lab.placement import TYPE_TAG, check_names
-    from farm.lab.virtual import default_types
 
     if not options.coordinator:
         check_names(options.boards, (), types)
         options = with_featured_types(options, types)
-        names = list(dict.fromkeys(options.boards)) or default_types(types)
+        names = list(dict.fromkeys(options.boards)) or unnamed_types(options, types)
         return [(name, options.image or types[name].image) for name in names]
     from farm.lab.coordinator import Coordinator, local_host
     from farm.lab.lease import new_identity
@@ -83,6 +108,11 @@ def board_types(options: Options, types: Mapping[str, BoardType]) -> list[tuple[
         image = place.tags.get("image") or types[kind].image
         if set(options.placing.features) <= offers(types[kind], image):
             found.append((kind, image))
+    if not found:
+        raise LabError(
+            "no board of this lab is what was asked for",
+            next_step="list the lab's boards with: farm boards",
+        )
     return list(dict.fromkeys(found))
 
 

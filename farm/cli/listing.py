@@ -8,20 +8,29 @@ from farm.cli.chosen import chosen_tests
 from farm.cli.output import add_row, out, print_json, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from farm.cli.carryout import Options
     from farm.inventory import BoardType
 
 
-def list_tests(options: Options, types: Mapping[str, BoardType], *, as_json: bool) -> None:
+def list_tests(
+    options: Options,
+    types: Mapping[str, BoardType],
+    select: Mapping[str, Sequence[str]] | None,
+    *,
+    as_json: bool,
+) -> None:
     """Print the tests of each board type that was asked for.
+
+    ``select`` are node ids by board type that limit them.
 
     Raises:
         UsageError: what was asked for names nothing.
+        LabError: the lab has no such board.
         TestBroken: a suite cannot be collected.
     """
-    chosen = chosen_tests(options, types)
+    chosen = chosen_tests(options, types, select)
     if as_json:
         print_json(
             {

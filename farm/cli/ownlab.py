@@ -62,9 +62,7 @@ def lab_of(
                 "--coordinator",
             )
     check_names(options.boards, (), offered)
-    usual = virtual.default_types(types)
-    unnamed = matching(options.match, options.image, types, usual, offered)
-    wanted = dict(Counter(options.boards or unnamed))
+    wanted = dict(Counter(options.boards or unnamed_types(options, types)))
     check_configs(types, wanted)
     say = err().print
     qemu.version()  # without QEMU, building an image is in vain
@@ -81,6 +79,18 @@ def lab_of(
         yield lab.coordinator
         with phases.phase("lab"):
             stack.close()
+
+
+def unnamed_types(options: Options, types: Mapping[str, BoardType]) -> list[str]:
+    """Return the types of the boards to bring up where none is named.
+
+    Raises:
+        UsageError: no virtual board has what is asked for with --match.
+    """
+    from farm.lab.virtual import default_types
+
+    offered = sorted(name for name, board_type in types.items() if board_type.virtual)
+    return matching(options.match, options.image, types, default_types(types), offered)
 
 
 def matching(

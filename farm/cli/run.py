@@ -322,16 +322,16 @@ def run(
         from farm.inventory import load_image_profile
 
         load_image_profile(image)
-    if listing:
-        from farm.cli.listing import list_tests
-
-        list_tests(options, types, as_json=as_json)
-        return
     phases = Phases()
     check_store(db)
     select = None
     if failed:
         options, select = _repeat(options, failed, explicit=bool(suites))
+    if listing:
+        from farm.cli.listing import list_tests
+
+        list_tests(options, types, select, as_json=as_json)
+        return
     if options.narrowing or any("::" in word for word in options.suites):
         with phases.phase("choose"):
             options, select = _narrow(options, types, select)
@@ -426,18 +426,13 @@ def _narrow(
     from farm.cli.chosen import chosen_tests
 
     narrowed = {
-        name: [one.nodeid for one in tests if select is None or one.nodeid in select.get(name, ())]
-        for name, tests in chosen_tests(options, types).items()
+        name: [one.nodeid for one in tests]
+        for name, tests in chosen_tests(options, types, select).items()
     }
     for name, tests in narrowed.items():
         if not tests:
             err().print(f"{name}: left out, none of what was chosen runs there")
     found = {name: tests for name, tests in narrowed.items() if tests}
-    if not found:
-        raise UsageError(
-            "nothing of what was chosen is left to run",
-            next_step="leave out --failed, or choose more: farm run --list",
-        )
     boards = options.boards if options.coordinator else (options.boards or tuple(narrowed))
     files = dict.fromkeys(word.partition("::")[0] for word in options.suites)
     kept = tuple(word for word in boards if word in found or word not in narrowed)

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from farm_project import FarmProject
 
+from farm.events import CaseFinished, ImageInfo, JobStarted, encode
+from farm.model import Verdict
+
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> FarmProject:
@@ -67,6 +70,8 @@ def test_a_board_type_with_nothing_to_run_is_listed_as_such(farm: FarmProject) -
         (("-m", "reqirement"), "-m: no marker 'reqirement' (did you mean 'requirement'?)"),
         (("-m", "case and"), "Wrong expression passed to '-m'"),
         (("-k", "cirus"), "nothing has 'cirus' in its name (did you mean 'cirrus'?)"),
+        (("--failed", "nonsense"), "no run"),
+        (("--match", "foo=bar"), "--match foo=bar: no virtual board is tagged so"),
         (("sync", "-r", "MAP-1"), "no test of sync on virt-noiommu, virt-smmuv3 is chosen by"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -78,6 +83,21 @@ def test_what_is_unknown_is_told_before_anything_starts(
     code, out, err = farm("run", *words, *(["--list"] if listing else []))
     assert (code, out) == (2, ""), err
     assert err.startswith("error: ") and said in err and "Traceback" not in err
+
+
+def test_a_list_of_what_failed_is_what_a_run_would_repeat(tmp_path: Path) -> None:
+    project = FarmProject(tmp_path)
+    nodeid = "mapcache/test_it.py::test_second_import[cirrus-4096]"
+    start = JobStarted(
+        run="r", job="j", board="b", board_type="virt-smmuv3", image=ImageInfo(profile="debian-13")
+    )
+    end = CaseFinished(seq=1, nodeid=nodeid, verdict=Verdict.FAIL, reason="it did")
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("".join(f"{encode(event)}\n" for event in (start, end)))
+    assert project("ingest", str(journal))[0] == 0
+    assert project.listed("--failed", "last") == {"virt-smmuv3": [nodeid.partition("::")[2]]}
+    code, _, err = project("run", "--failed", "last", "-k", "bochs", "--list")
+    assert code == 2 and "is left to run" in err
 
 
 def test_a_suite_that_cannot_be_collected_is_told_with_its_line(
