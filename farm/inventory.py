@@ -25,10 +25,16 @@ from farm.declarations import (
     check_features,
     read_devices,
 )
-from farm.errors import UsageError
+from farm.errors import ConfigError, UsageError
 from farm.model import Device
-from farm.profiles import ImageProfile, SourceKernel, load_image_profile, load_image_profiles
-from farm.yamlfile import YamlFile
+from farm.profiles import (
+    ImageProfile,
+    SourceKernel,
+    check_image_profile,
+    load_image_profile,
+    load_image_profiles,
+)
+from farm.yamlfile import YamlFile, nearest
 
 __all__ = [
     "FEATURES",
@@ -48,6 +54,10 @@ __all__ = [
     "load_image_profile",
     "load_image_profiles",
 ]
+
+
+TOP_KEYS = frozenset({"farm", "targets", "imports", "images", "tools", "paths", "options"})
+"""Top-level keys of a board config: ours, and those that labgrid reads (labgrid/config.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +280,8 @@ def load_board_type(path: Path) -> BoardType:
     """
     file = YamlFile(path)
     section = file.validate(_FarmSection, "farm")
+    _check_keys(file)
+    _check_image(file, section.image)
     if section.board_type != path.stem:
         raise file.error(
             ("farm", "board_type"), f"found '{section.board_type}' in a file named '{path.name}'"
@@ -318,6 +330,27 @@ def load_board_type(path: Path) -> BoardType:
             for entry in section.claims
         ),
     )
+
+
+def _check_keys(file: YamlFile) -> None:
+    """Refuse what neither labgrid nor the farm reads: labgrid passes over a misspelt 'imports'."""
+    for key in map(str, file.data):
+        if key not in TOP_KEYS and not key.startswith("x-"):
+            raise file.error(
+                (key,),
+                f"unknown key{nearest(key, TOP_KEYS)}; known: {', '.join(sorted(TOP_KEYS))}",
+                next_step="what is for other programs has a name that begins with 'x-'",
+            )
+
+
+def _check_image(file: YamlFile, name: str) -> None:
+    try:
+        check_image_profile(name)
+    except ConfigError:
+        raise  # the profile's own file is wrong
+    except UsageError as error:
+        at = ("farm", "image")
+        raise file.error(at, error.message, next_step=error.next_step) from error
 
 
 def load_board_types() -> dict[str, BoardType]:

@@ -143,6 +143,19 @@ def load_image_profile(name: str) -> ImageProfile:
     """
     if name.startswith(EXACT):
         return _exact(name)
+    check_image_profile(name)
+    return _load(paths.image_profiles() / f"{name}.yaml")
+
+
+def check_image_profile(name: str) -> None:
+    """Check that there is a profile of this name; what is in its file is not looked at.
+
+    Raises:
+        UsageError: there is none; the message names the nearest.
+    """
+    if name.startswith(EXACT):
+        _exact(name)
+        return
     folder = paths.image_profiles()
     known = {path.stem for path in folder.glob("*.yaml")}
     if name not in known:
@@ -151,7 +164,6 @@ def load_image_profile(name: str) -> ImageProfile:
             next_step=f"choose one of: {', '.join(sorted(known))}; "
             "or one version of Debian's kernel: debian:VERSION",
         )
-    return _load(folder / f"{name}.yaml")
 
 
 def load_image_profiles() -> dict[str, ImageProfile]:

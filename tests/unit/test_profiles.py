@@ -126,8 +126,8 @@ def test_one_board_of_each_default_type_is_brought_up_unasked() -> None:
 
 
 def test_a_slow_kernel_has_longer_time_limits(folder: Path) -> None:
-    (folder / "slow.yaml").write_text("like: base\ndescription: x\nslowness: 4\n")
-    profile = profiles.load_image_profile("slow")
+    (folder / "debian-13.yaml").write_text("like: base\ndescription: x\nslowness: 4\n")
+    profile = profiles.load_image_profile("debian-13")
     config = Path(__file__).parents[2] / "board-configs" / "virt-smmuv3.yaml"
     board_type = inventory.load_board_type(config)
     usual, slow = board_type.limits, board_type.booting(profile).limits
