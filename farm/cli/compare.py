@@ -46,7 +46,7 @@ def compare(
     from farm.report.comparison import comparison
     from farm.store import history, load_run, open_store, resolve_run
 
-    with open_store(db) as store:
+    with open_store(db, make=False) as store:
         one = load_run(store, resolve_run(store, before))
         other = load_run(store, resolve_run(store, after))
         points = history(store, series_of(one, other), until=other)

@@ -110,7 +110,7 @@ def requirements(
                 f"no suite {name!r}{nearest(name, suites)}",
                 next_step=f"choose from: {', '.join(sorted(suites))}",
             )
-    with open_store(db) as store:
+    with open_store(db, make=False) as store:
         chosen = resolve_run(store, run) if run else ""
         verdicts = last_verdicts(store, chosen)
     tests = _by_requirement(collect(list(load_suites())))

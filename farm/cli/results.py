@@ -65,7 +65,7 @@ def runs(
     from farm.report.text import duration, iso
     from farm.store import list_runs, open_store
 
-    with open_store(db) as store:
+    with open_store(db, make=False) as store:
         lines = list_runs(store, limit)
     if as_json:
         print_json({"runs": [run_line(line) for line in lines]})
@@ -180,7 +180,7 @@ def report(
     from farm.report.html import write_html
     from farm.store import open_store, resolve_run
 
-    with open_store(db) as store:
+    with open_store(db, make=False) as store:
         chosen = resolve_run(store, run)
         path = to or Path(f"{_file_name(chosen)}.html")
         try:
@@ -235,7 +235,7 @@ def load_record(run: str, db: str | None) -> RunRecord:
     """Return the run that an id, the start of one, or `last` means."""
     from farm.store import load_run, open_store, resolve_run
 
-    with open_store(db) as store:
+    with open_store(db, make=False) as store:
         return load_run(store, resolve_run(store, run))
 
 

@@ -389,7 +389,7 @@ def _repeat(
     from farm.analysis import unsettled
     from farm.store import load_run, open_store, resolve_run
 
-    with open_store(options.db) as store:
+    with open_store(options.db, make=False) as store:
         run_id = resolve_run(store, failed)
         rows = unsettled(load_run(store, run_id))
         seeded = next((job.effort for job, test in rows if test.seeded), None)

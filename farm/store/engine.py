@@ -7,6 +7,7 @@ knows is used as it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ HEAD = "0004"
 BUSY_TIMEOUT_MS = 30_000
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _WRITES = "farm_writes"
+_SECRET = re.compile(r"://[^/]*@")
 
 
 class Store:
@@ -37,7 +39,7 @@ class Store:
     @property
     def url(self) -> str:
         """Where the data lives, without a password."""
-        return self._engine.url.render_as_string(hide_password=True)
+        return _shown(self._engine.url)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -68,13 +70,15 @@ class Store:
         self.close()
 
 
-def open_store(url: str | None = None) -> Store:
+def open_store(url: str | None = None, *, make: bool = True) -> Store:
     """Open the database at an SQLAlchemy URL or file path and bring it to the newest schema.
 
-    ``None`` opens ``farm.db`` in the data folder.
+    ``None`` opens ``farm.db`` in the data folder. A file that is not there is made, unless it is
+    named and ``make`` is false: who only reads has mistyped it.
 
     Raises:
-        UsageError: the URL is none, names a file that is no database, or a newer schema.
+        UsageError: the URL is none, names a file that is no database or is not to be made, or a
+            newer schema.
         InfraError: the database cannot be reached or is locked.
     """
     chosen = _url(url)
@@ -82,12 +86,12 @@ def open_store(url: str | None = None) -> Store:
         engine = sa.create_engine(chosen)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError(
-            f"{url}: no database can be opened by this URL: {error}",
+            f"{_shown(chosen)}: no database can be opened by this URL: {error}",
             next_step="give a file's path, sqlite:///FILE or postgresql+DRIVER://USER@HOST/NAME "
             "(with its driver installed)",
         ) from error
     if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
+        _prepare_sqlite(engine, make=make or url is None)
     store = Store(engine)
     try:
         _migrate(store)
@@ -106,17 +110,26 @@ def _url(url: str | None) -> URL:
         return make_url(url)
     except ArgumentError as error:
         raise UsageError(
-            f"{url}: not a database URL: {error}",
+            f"{_SECRET.sub('://***@', url)}: not a database URL: {error}",
             next_step="give a file's path, sqlite:///FILE or postgresql+DRIVER://USER@HOST/NAME",
         ) from error
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
+def _prepare_sqlite(engine: Engine, *, make: bool) -> None:
     database = engine.url.database
-    if database and database != ":memory:" and not Path(database).parent.is_dir():
+    file = Path(database) if database and database != ":memory:" else None
+    if file is not None and not file.parent.is_dir():
         raise UsageError(
-            f"{database}: its folder does not exist",
-            next_step=f"make it: mkdir -p {Path(database).parent}",
+            f"{file}: its folder does not exist", next_step=f"make it: mkdir -p {file.parent}"
+        )
+    if file is not None and not make and not file.exists():
+        raise UsageError(
+            f"{file}: there is no such database",
+            next_step="check --db and FARM_DB; `farm run` and `farm ingest` make one",
         )
 
     @sa.event.listens_for(engine, "connect")

@@ -231,6 +231,25 @@ def test_a_run_whose_journal_is_damaged_says_so_and_has_its_report(tmp_path: Pat
     assert [str(path) in str(one) and "are kept" in str(one) for one in troubles] == [True]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("runs",), ("show",), ("report",), ("export", "last", "-f", "json"), ("requirements",)],
+)
+def test_who_only_reads_makes_no_database(
+    farm: Farm, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    mistyped = tmp_path / "frm.db"
+    code, out, err = farm(*words, "--db", str(mistyped))
+    assert (code, out) == (2, "") and f"{mistyped}: there is no such database" in err
+    assert not mistyped.exists()
+
+
+@pytest.mark.parametrize("url", ["nosuch://joe:hunter2@db/farm", "postgresql:x://joe:hunter2@db/f"])
+def test_a_password_is_not_told(farm: Farm, url: str) -> None:
+    code, out, err = farm("runs", "--db", url)
+    assert (code, out) == (2, "") and "joe" not in out and "hunter2" not in err
+
+
 def test_a_database_that_cannot_be_opened_exits_2(farm: Farm, tmp_path: Path) -> None:
     code, out, err = farm("runs", "--db", str(tmp_path / "none" / "farm.db"))
     assert (code, out) == (2, "")
