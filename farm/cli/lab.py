@@ -32,7 +32,8 @@ BoardsOption = Annotated[
     typer.Option(
         "--boards",
         metavar="TYPE=N",
-        help="How many boards of a type; repeatable. Default: one of each virtual board type.",
+        help="How many boards of a type; repeatable. Default: one of each type whose board config "
+        "says `default: true` (virt-smmuv3, virt-noiommu).",
         show_default=False,
     ),
 ]

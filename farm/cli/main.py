@@ -33,7 +33,7 @@ First steps:
 
   farm run               run every suite on two virtual boards
 
-  farm show latest       what came out, case by case
+  farm show last         what came out, case by case
 """
 
 app = typer.Typer(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from suite_files import write_suite
+from typer.main import get_command
 
 from farm import inventory
 from farm.cli import doctor, output, ownlab, settings
@@ -67,6 +71,39 @@ def test_an_error_is_a_sentence_and_a_next_step() -> None:
 def test_shown_text_cannot_drive_a_terminal(text: str) -> None:
     shown = output.printable(text)
     assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+def examples() -> list[str]:
+    """Return every command that a help page shows: a line of its own, indented by two or more."""
+    found = []
+
+    def walk(command: Any) -> None:
+        for line in (command.help or "").splitlines():
+            if shown := re.match(r" {2,}(farm .*?)(?: {2,}.*)?$", line):
+                found.append(shown[1])
+        for below in getattr(command, "commands", {}).values():
+            walk(below)
+
+    walk(get_command(frame.app))
+    return found
+
+
+def test_every_example_of_a_help_page_parses() -> None:
+    shown = examples()
+    assert "farm show last" in shown
+    for example in shown:
+        for part in re.split(" && | > ", example):
+            command: Any = get_command(frame.app)
+            words = shlex.split(part)
+            if words[0] != "farm":
+                continue  # where output goes
+            while words and (below := getattr(command, "commands", {})):
+                words = words[1:]
+                command = below[words[0]]
+            context = command.make_context(words[0], words[1:])  # tells what is unknown
+            for name in ("run", "before", "after", "failed"):
+                run = context.params.get(name) or "last"
+                assert run == "last" or run.isupper() or run[0].isdigit(), f"{run} in {example!r}"
 
 
 def test_no_lab_is_one_sentence_and_exit_3(
