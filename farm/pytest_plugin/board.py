@@ -29,8 +29,9 @@ class CaseFailed(AssertionError):
 class Board:
     """A booted board, for the time of one test."""
 
-    def __init__(self, settings: Settings, session: Session, record: Record) -> None:
-        """Run on ``session``; results are kept in ``record``."""
+    def __init__(self, settings: Settings, session: Session, record: Record, boot: int) -> None:
+        """Run on ``session``, which the job's boot of that number made; ``record`` gets results."""
+        self.boot = boot
         self._settings = settings
         self._session = session
         self._record = record

@@ -64,7 +64,8 @@ class BoardRun:
         Raises:
             InfraError: it cannot be had.
         """
-        return Board(self.job.settings, self.job.session(), item.stash[RECORD])
+        session = self.job.session()
+        return Board(self.job.settings, session, item.stash[RECORD], self.job.boots)
 
     def programs(self, item: pytest.Item) -> Programs:
         """Return what runs programs of somebody else's on the board."""

@@ -122,6 +122,11 @@ class Job:
             if self._lifetime.boots != boots:
                 self.booting_s += time.monotonic() - began
 
+    @property
+    def boots(self) -> int:
+        """How often the board was booted."""
+        return self._lifetime.boots if self._lifetime is not None else 0
+
     def discard_session(self) -> None:
         """Have the board power-cycled before it is used again."""
         if self._lifetime is not None:

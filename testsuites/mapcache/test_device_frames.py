@@ -58,4 +58,3 @@ def test_maps_per_frame_are_what_the_driver_asks_for(board, exporter, importer, 
             sum(result.counter("iommu_map", phase=phase) for phase in counted),
             f"{importer.id} is declared behind an IOMMU, and nothing was mapped in one",
         )
-        assert result.counter("smmu_events", phase="case") == 0, "the device went astray"

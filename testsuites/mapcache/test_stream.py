@@ -18,7 +18,7 @@ def run(board, exporter, importer, order):
 
 
 @pytest.mark.requirement("MAP-5")
-@pytest.mark.case("stream_frames")
+@pytest.mark.case("stream_frames", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
 def test_frames_at_fixed_indices_cost_a_map_per_buffer(board, exporter, importer, expect, taken):
     """Each buffer is taken when it is queued first, at its own index, and never again."""
@@ -30,7 +30,7 @@ def test_frames_at_fixed_indices_cost_a_map_per_buffer(board, exporter, importer
 
 
 @pytest.mark.requirement("MAP-6")
-@pytest.mark.case("stream_frames")
+@pytest.mark.case("stream_frames", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
 def test_frames_at_moving_indices_cost_a_map_each(board, exporter, importer, expect, taken):
     """vb2 remembers one buffer per index, so a buffer that moves is taken anew for each frame."""
@@ -43,7 +43,7 @@ def test_frames_at_moving_indices_cost_a_map_each(board, exporter, importer, exp
 
 
 @pytest.mark.requirement("MAP-7")
-@pytest.mark.case("stream_frames")
+@pytest.mark.case("stream_frames", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
 def test_duplicated_descriptors_cost_no_map(board, exporter, importer, expect, taken):
     """vb2 compares buffers and not descriptors, so a dup() of one is known at its index."""
@@ -54,7 +54,7 @@ def test_duplicated_descriptors_cost_no_map(board, exporter, importer, expect, t
 
 
 @pytest.mark.requirement("MAP-8")
-@pytest.mark.case("fd_reused")
+@pytest.mark.case("fd_reused", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
 def test_reused_descriptor_is_a_new_buffer(board, exporter, importer, expect, taken):
     """A number that another buffer had is no key: the new buffer is taken, and gets the frame."""

@@ -59,10 +59,10 @@ def attempt(cell, run, *pair):
 
 
 @pytest.mark.requirement("SHR-3")
-@pytest.mark.case("share")
+@pytest.mark.case("share", "map_control")
 @pytest.mark.over(exporter="exporter", importer="importer single")
 def test_pair_carries_the_content_or_refuses(
-    board, exporter, importer, expect, matrix_cell, request
+    board, exporter, importer, expect, matrix_cell, counting_control, request
 ):
     """A pair shares its content both ways, or refuses with the errno that its drivers have."""
     if lost_in_bouncing(board, exporter, importer):
@@ -80,6 +80,8 @@ def test_pair_carries_the_content_or_refuses(
     attaches = int(result.counter("dma_buf_attach", phase="import"))
     maps = int(result.counter("dma_map_sg", phase="import"))
     expect.judge(exporter, importer, Seen(outcome, errno, attaches, maps))
+    if not maps:
+        counting_control()
     if leak:
         assert result.counter("dma_buf_left") > 0, f"this kernel has no such leak any more: {leak}"
         pytest.xfail(leak)

@@ -17,7 +17,7 @@ def removes_buffers(importer: Device, board) -> bool:
 
 
 @pytest.mark.requirement("SHR-4")
-@pytest.mark.case("prepare_maps")
+@pytest.mark.case("prepare_maps", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
 def test_prepared_buffers_are_mapped_before_the_stream(board, exporter, importer, expect, taken):
     """PREPARE_BUF takes each buffer once; from STREAMON to STREAMOFF nothing more is taken."""
@@ -43,7 +43,7 @@ def test_own_buffers_are_never_mapped(board, importer, taken, mapping_control):
 
 
 @pytest.mark.requirement("SHR-7")
-@pytest.mark.case("buffers_come_and_go")
+@pytest.mark.case("buffers_come_and_go", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
 def test_buffers_come_and_go_while_streaming(board, exporter, importer, expect, taken):
     """Buffers that join a running stream are taken once, and let go when they are removed."""
