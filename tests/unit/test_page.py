@@ -120,3 +120,19 @@ def test_time_is_added_up_by_state(job: JobRecord) -> None:
     assert {state for state, _ in board.stages} >= {"booting", "running", "rebooting"}
     spent = sum(seconds for _, seconds in board.stages)
     assert spent == pytest.approx(job.ended_at - job.states[0].at, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        ({Verdict.PASS: 3, Verdict.SKIP: 2}, "All 3 tests passed"),
+        ({Verdict.PASS: 3, Verdict.XFAIL: 1, Verdict.SKIP: 2}, "3 of 4 tests passed, 1 failed as"),
+        ({Verdict.XFAIL: 1, Verdict.FAIL: 1}, "1 of 2 tests failed"),
+        ({Verdict.SKIP: 2}, "Every test was skipped"),
+    ],
+)
+def test_the_head_counts_as_passed_what_passed(
+    job: JobRecord, verdicts: dict[Verdict, int], said: str
+) -> None:
+    shown = page(of(replace(job, tests=())), {}, {}, {})
+    assert replace(shown, verdicts=verdicts).headline.startswith(said)
