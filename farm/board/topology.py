@@ -94,6 +94,8 @@ get board version /proc/sys/kernel/version
 get board cmdline /proc/cmdline
 get board boot_id /proc/sys/kernel/random/boot_id
 get board cpus /sys/devices/system/cpu/online
+get board uboot /sys/firmware/devicetree/base/chosen/u-boot,version
+for f in vendor version date; do get board bios_$f /sys/class/dmi/id/bios_$f; done
 get board swiotlb /sys/kernel/debug/swiotlb/io_tlb_nslabs
 echo done
 """

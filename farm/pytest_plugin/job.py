@@ -18,6 +18,7 @@ from farm.board.complaints import Complaint
 from farm.board.console import ConsoleEvent
 from farm.board.exact.lifetime import ExactLifetime
 from farm.board.exact.rig import ExactRig
+from farm.board.firmware import firmware
 from farm.board.judging import EXCERPT_LINES, Session
 from farm.board.lifetime import BoardGone, BoardLifetime
 from farm.board.loading import DriverNotLoaded, check_drivers
@@ -229,7 +230,16 @@ class Job:
         self.write(events.StateChanged(state=state, detail=detail))
 
     def _board_ready(self, session: Session, boot: int, boot_s: float) -> None:
-        facts = {**session.topology["board"], **session.facts}
+        virtual = self.settings.board_type.virtual
+        facts = {
+            **session.topology["board"],
+            **session.facts,
+            **firmware(
+                session.topology["board"],
+                session.console.since(0),
+                direct=virtual is not None and virtual.firmware is None,
+            ),
+        }
         facts.update((f"absent_{name}", reason) for name, reason in session.absent.items())
         self.write(
             events.BoardReady(
