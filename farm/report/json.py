@@ -169,7 +169,7 @@ def _job(job: JobRecord) -> dict[str, Any]:
         },
         "kernel": job.kernel,
         "farm_version": job.farm_version,
-        "effort": job.effort.model_dump(),
+        "effort": {**job.effort.model_dump(), "stress_s": number(job.effort.stress_s)},
         "plan": job.plan,
         "purpose": job.purpose.value,
         "follows": list(job.follows),

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +300,36 @@ def test_a_match_chooses_which_virtual_boards_come_up(
     assert sorted(ownlab.matching(match, "", types, usual, offered)) == expected
 
 
+def with_json(command: Any, *words: str) -> Iterator[str]:
+    """Give every command that takes --json, as ``farm lab up``."""
+    for name, below in getattr(command, "commands", {}).items():
+        yield from with_json(below, *words, name)
+    if any("--json" in one.opts for one in command.params):
+        yield " ".join(("farm", *words))
+
+
 def test_the_page_about_json_describes_each_command_once() -> None:
     text = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
-    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    sections = re.findall(r"^## (farm .*?)\n(.*?)(?=^## |\Z)", text, re.S | re.M)
+    headings = [heading for heading, _ in sections]
     assert headings and len(set(headings)) == len(headings)
+    commands = set(with_json(get_command(frame.app)))
+    described = {
+        command
+        for command in commands
+        for heading, body in sections
+        if heading.startswith(f"{command} ")
+        or f"`{command}`" in body
+        or (
+            heading == f"{command.rpartition(' ')[0]} --json"
+            and f"`{command.rpartition(' ')[2]}`" in body
+        )
+    }
+    assert commands - described == set()
+    groups = {command.rpartition(" ")[0] for command in commands}
+    strange = [
+        heading
+        for heading in headings
+        if not any(heading.startswith(f"{one} ") for one in (*commands, *groups))
+    ]
+    assert not strange
