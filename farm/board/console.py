@@ -70,6 +70,8 @@ PATTERNS: tuple[Pattern, ...] = (
         r"dma_debug_entry pool|(?:enable|switching off) )",
     ),
     Pattern("warning", r"WARNING: (?!.*kernel/dma/debug\.c:)(?:CPU: ?\d+ |\S+:\d+ at |\S+ at )"),
+    # slab_bug() (mm/slub.c, 6.12): the cache's name, no colon after BUG.
+    Pattern("slab", r"\bBUG \S.{0,63} \((?:Not tainted|Tainted: [^)]{1,64})\): "),
     Pattern("bug", r"\bBUG: "),
     Pattern("hung_task", r"INFO: task .{1,64} blocked for more than"),
     Pattern("out_of_memory", r"Out of memory: |invoked oom-killer"),

@@ -27,6 +27,7 @@ SAMPLES = {
     "memory_leak": "[  612.3] kmemleak: 3 new suspected memory leaks (see /sys/…)",
     "dma_api": "[  197.9] DMA-API: misc udmabuf: device driver syncs DMA memory with different di…",
     "warning": "[    4.1] WARNING: CPU: 0 PID: 1 at drivers/dma-buf/dma-buf.c:1 f+0x0/0x10",
+    "slab": "[    9.2] BUG kmalloc-64 (Not tainted): Left Redzone overwritten",
     "bug": "[    4.1] BUG: sleeping function called from invalid context at mm/slab.h:1",
     "hung_task": "[  242.6] INFO: task payload:123 blocked for more than 120 seconds.",
     "out_of_memory": "[   30.0] Out of memory: Killed process 77 (payload) total-vm:1kB",
