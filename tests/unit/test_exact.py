@@ -7,10 +7,11 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farm.board import payload
+from farm.board.console import Recogniser
 from farm.board.exact import archive as archives
 from farm.board.exact.archive import archive
 from farm.board.exact.cache import Cache
@@ -27,7 +28,8 @@ def program() -> Payload:
 
 
 def framed(lines: list[str], status: int = 0) -> list[str]:
-    bodies = [f"{number} {line}" for number, line in enumerate(lines)]
+    escaped = (line.replace("\\", "\\\\") for line in lines)
+    bodies = [f"{number} {line}" for number, line in enumerate(escaped)]
     bodies.append(f"end {status} {len(lines)}")
     return [
         f"@farm {tag} {zlib.crc32(body.encode()):08x} {rest}"
@@ -73,6 +75,33 @@ def test_the_payload_frames_lines_as_they_are_read(program: Payload) -> None:
     lines = done.stdout.splitlines()
     assert unframe(lines) == Answer(tuple(text.split("\n")), 3)
     assert is_end(lines[-1]) and not any(map(is_end, lines[:-1]))
+
+
+@given(
+    data=st.lists(
+        st.one_of(
+            st.binary(max_size=60),
+            st.sampled_from(
+                [b"\x1b[31mred\x1b[0m", b"in\rside", b"nul\0cut", b"\xff", b"\\", b"\\x41"]
+            ),
+            st.tuples(st.binary(min_size=1, max_size=3), st.integers(990, 2010)).map(
+                lambda pair: (pair[0] * pair[1])[: pair[1]]
+            ),
+        ).map(lambda line: line.replace(b"\n", b" ")),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_a_case_prints_comes_through_a_console(
+    program: Payload, data: list[bytes]
+) -> None:
+    text = b"".join(line + b"\n" for line in data)
+    done = subprocess.run([program.path, "frame", "0"], input=text, capture_output=True, check=True)
+    lines, events = Recogniser().feed(done.stdout.replace(b"\n", b"\r\n"))
+    assert not events
+    expected = tuple(line.decode("utf-8", errors="backslashreplace") for line in data)
+    assert unframe(lines) == Answer(expected, 0)
 
 
 def test_a_payload_of_one_file_holds_no_other(program: Payload) -> None:

@@ -8,6 +8,9 @@
  *	@farm 0 3610a686 the first line
  *	@farm end 0d2f5a1c 0 1
  *
+ * What is not printable ASCII comes as \xNN, a backslash doubled. A line of over 1000 bytes goes on in
+ * the next frame: what is not its end ends in one backslash.
+ *
  * The checksum is CRC-32 (IEEE 802.3) over the line without it: "0 the first line". The last line
  * holds the exit status that it was told and the number of lines.
  */
@@ -18,6 +21,8 @@
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
+
+#define MOST 1000	/* bytes of a line in a frame: four times that is less than where readers cut */
 
 static uint32_t crc32(const char *bytes, size_t count)
 {
@@ -41,19 +46,36 @@ static void add_framed(struct text *out, const char *tag, const char *line)
 	free(summed.bytes);
 }
 
+/* Adds the frames of one line, and counts them. */
+static void add_line(struct text *out, size_t *count, const char *line, size_t length)
+{
+	do {
+		struct text part = { 0 };
+		size_t kept = length < MOST ? length : MOST;
+		char tag[24];
+
+		text_add_escaped(&part, line, kept, kept);
+		line += kept;
+		length -= kept;
+		text_add(&part, "%s", length ? "\\" : "");
+		snprintf(tag, sizeof(tag), "%zu", (*count)++);
+		add_framed(out, tag, part.bytes);
+		free(part.bytes);
+	} while (length);
+}
+
 int frame(const char *status)
 {
 	struct text out = { 0 };
-	char *line = NULL, tag[24], last[64];
+	char *line = NULL, last[64];
 	size_t size = 0, count = 0;
 	ssize_t length;
 	bool written;
 
 	while ((length = getline(&line, &size, stdin)) >= 0) {
 		if (length && line[length - 1] == '\n')
-			line[length - 1] = '\0';
-		snprintf(tag, sizeof(tag), "%zu", count++);
-		add_framed(&out, tag, line);
+			length--;
+		add_line(&out, &count, line, (size_t)length);
 	}
 	free(line);
 	snprintf(last, sizeof(last), "%.20s %zu", status, count);

@@ -6,8 +6,10 @@
     @farm 0 3610a686 the first line
     @farm end 0d2f5a1c 0 1
 
-Each line has a number and a checksum (CRC-32 over the line without it), the last one the exit
-status of what ran and the number of lines. Whatever else stands between them is noise.
+What is not printable ASCII comes as ``\\xNN``, a backslash doubled. A line of over 1000 bytes goes
+on in the next frame: what is not its end ends in one backslash. Each frame has a number and a
+checksum (CRC-32 over the frame without it), the last one the exit status of what ran and the number
+of frames. Whatever else stands between them is noise.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ BEGIN = "@farm begin"
 """The line after which the command runs."""
 
 _FRAME = re.compile(r"@farm (\d{1,7}|end) ([0-9a-f]{8}) (.*)")
+_ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
+_UNFINISHED = re.compile(r"(?:[^\\]|\\.)*\\")
 _END = re.compile(r"(\d{1,3}) (\d{1,7})")
 
 
@@ -46,21 +50,38 @@ def unframe(lines: Iterable[str]) -> Answer:
         ProtocolError: a frame is damaged or missing.
     """
     found: list[str] = []
+    count = 0
+    begun = ""
     for line in lines:
         if not line.startswith("@farm ") or line == BEGIN:
             continue
         tag, text = _checked(line)
         if tag == "end":
             end = _END.fullmatch(text)
-            if end is None or int(end[2]) != len(found):
+            if end is None or int(end[2]) != count or begun:
                 raise ProtocolError(
-                    f"the board's answer has {len(found)} lines and ends with {text[:40]!r}"
+                    f"the board's answer has {count} frames and ends with {text[:40]!r}"
                 )
             return Answer(tuple(found), int(end[1]))
-        if int(tag) != len(found):
-            raise ProtocolError(f"the board's answer has line {tag} where {len(found)} comes")
-        found.append(text)
-    raise ProtocolError(f"the board's answer is cut off after {len(found)} lines")
+        if int(tag) != count:
+            raise ProtocolError(f"the board's answer has frame {tag} where {count} comes")
+        count += 1
+        begun += text
+        if _UNFINISHED.fullmatch(text):
+            begun = begun[:-1]
+        else:
+            found.append(_unescaped(begun))
+            begun = ""
+    raise ProtocolError(f"the board's answer is cut off after {count} frames")
+
+
+def _unescaped(text: str) -> str:
+    """Return a line as any other channel gives it; see :class:`farm.board.lines.LineSplitter`."""
+
+    def byte(match: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(match[1].decode()) if match[1] else b"\\"
+
+    return _ESCAPED.sub(byte, text.encode()).decode("utf-8", errors="backslashreplace")
 
 
 def _checked(line: str) -> tuple[str, str]:
