@@ -100,6 +100,17 @@ def check_suites(items: list[pytest.Item]) -> None:
         raise usage_error(error) from error
 
 
+def leave_out_full(config: pytest.Config) -> None:
+    """Leave out tests that are marked ``full``, unless markers or a test's own name ask for them.
+
+    ``testsuites/pytest.ini`` says so, too, which is not read where pytest runs in another folder.
+    """
+    words = config.invocation_params.args
+    asked = any(word.startswith("-m") or "::" in word for word in map(str, words))
+    if not (asked or config.option.markexpr or config.getoption("farm_select")):
+        config.option.markexpr = "not full"
+
+
 def only_for(items: list[pytest.Item], wanted: Collection[str]) -> list[pytest.Item]:
     """Return the items that are evidence for one of the requirements.
 

@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("farm_journal"):
             raise pytest.UsageError("--farm-journal goes with --lg-env of a board config")
         return
+    collection.leave_out_full(config)
     # Imported here, so that a run without a board does not pay for what drives one.
     from farm.board.target import environment_of
     from farm.pytest_plugin.execution import BoardRun

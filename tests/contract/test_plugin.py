@@ -80,6 +80,22 @@ def test_spread_over_what_is_declared_without_a_lab(project: Project, config: Pa
     assert sorted(path.name for path in project.folder.iterdir()) == ["suite"]
 
 
+def test_what_takes_long_runs_only_where_it_is_asked_for(project: Project) -> None:
+    project.write(
+        "suite/test_it.py",
+        "import pytest\n@pytest.mark.full\ndef test_long(): pass\ndef test_short(): pass\n",
+    )
+    words = ("--lg-env", str(CONFIGS / "virt-smmuv3.yaml"), "--collect-only", "-q")
+    long, short = (f"suite/test_it.py::test_{name}" for name in ("long", "short"))
+    for asked, wanted in (
+        (("suite",), [short]),
+        (("suite", "-m", "full"), [long]),
+        (("suite", "-m", ""), [long, short]),
+        ((long,), [long]),
+    ):
+        assert ids(project.pytest(*words, *asked).stdout) == wanted
+
+
 def test_parts_hold_every_test_once(project: Project) -> None:
     config = str(CONFIGS / "virt-exact.yaml")
     words = ("--lg-env", config, "suite", "--collect-only", "-q")
