@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from farm.analysis.trend import WHOLE_CASE
-from farm.model import Verdict
+from farm.model import WORST_FIRST, Verdict
 from farm.store.records import Cell, JobRecord, TestRecord
 
 
@@ -62,13 +62,15 @@ def matrix(job: JobRecord) -> Matrix | None:
 def alike(jobs: Iterable[JobRecord]) -> tuple[tuple[tuple[JobRecord, ...], Matrix], ...]:
     """Return the jobs' matrices; boards of a type and kernel that differ in time only share one.
 
-    Its costs are the medians over its jobs.
+    Its costs are the medians over its jobs. Exact boards of a type share a run's tests, and with
+    them one matrix: where several have a pair, the worst verdict's counts.
     """
     groups: dict[object, list[tuple[JobRecord, Matrix]]] = {}
     for job in jobs:
         found = matrix(job)
         if found is not None:
-            key = (job.board_type, job.kernel, _without_cost(found))
+            told = None if job.exact else _without_cost(found)
+            key = (job.board_type, job.kernel, told)
             groups.setdefault(key, []).append((job, found))
     return tuple(
         (tuple(job for job, _ in many), _merged([one for _, one in many]))
@@ -84,13 +86,20 @@ def _without_cost(matrix: Matrix) -> object:
 
 
 def _merged(matrices: Sequence[Matrix]) -> Matrix:
-    first = matrices[0]
+    found: dict[tuple[str, str], list[MatrixCell]] = {}
+    for one in matrices:
+        for pair, cell in one.cells.items():
+            found.setdefault(pair, []).append(cell)
     cells = {}
-    for pair, cell in first.cells.items():
-        costs = [one.cells[pair].cost_ns for one in matrices]
-        known = [cost for cost in costs if cost is not None]
-        cells[pair] = replace(cell, cost_ns=median(known) if known else None)
-    return replace(first, cells=cells)
+    for pair, several in found.items():
+        known = [cell.cost_ns for cell in several if cell.cost_ns is not None]
+        worst = min(several, key=lambda cell: WORST_FIRST.index(cell.verdict))
+        cells[pair] = replace(worst, cost_ns=median(known) if known else None)
+    return Matrix(
+        exporters=tuple(dict.fromkeys(name for one in matrices for name in one.exporters)),
+        importers=tuple(dict.fromkeys(name for one in matrices for name in one.importers)),
+        cells=cells,
+    )
 
 
 def _cell(test: TestRecord, cell: Cell) -> MatrixCell:

@@ -174,6 +174,21 @@ def test_matrices_that_differ_in_cost_only_share_one(job: JobRecord) -> None:
     assert len(alike([job, replace(slow, boots=())])) == 2, "another kernel is another matrix"
 
 
+def test_exact_boards_share_the_matrix_of_the_tests_that_they_share(job: JobRecord) -> None:
+    halves = [
+        replace(job, job=name, board=name, hardware={"exact": "yes"}, tests=job.tests[half::2])
+        for half, name in enumerate(("a", "b"))
+    ]
+    ((_, whole),) = alike([job])
+    ((jobs, merged),) = alike(halves)
+    assert [one.board for one in jobs] == ["a", "b"]
+    assert merged.cells == whole.cells
+    assert set(merged.exporters) == set(whole.exporters)
+    assert set(merged.importers) == set(whole.importers)
+    noisy = [replace(one, hardware={}) for one in halves]
+    assert len(alike(noisy)) == 2, "other boards have each run everything"
+
+
 def told_topology(job: JobRecord, **parts: Any) -> JobRecord:
     boot = replace(job.boots[-1], topology={**job.boots[-1].topology, **parts})
     return replace(job, boots=(boot,))
