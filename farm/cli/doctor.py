@@ -37,20 +37,27 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that must be on the search path, what it is for, and the package that has it."""
+    """A program of the system, the package that has it, and what it is for.
+
+    ``needed`` says that no run on virtual boards works without it.
+    """
 
     name: str
-    purpose: str
     package: str
+    needed: bool
+    purpose: str
 
 
-PROGRAMS = (
-    Program("qemu-system-aarch64", "virtual boards", "qemu-system-arm"),
-    Program("apt-get", "board images", "apt"),
-    Program("dpkg-deb", "board images", "dpkg"),
-    Program("setpriv", "virtual labs", "util-linux"),
-)
-"""Programs of the system that a run on virtual boards needs."""
+def programs() -> tuple[Program, ...]:
+    """Return the programs that runs use: those that ``make setup`` installs."""
+    lines = (Path(__file__).parent / "programs.txt").read_text(encoding="utf-8").splitlines()
+    rows = (line.split(maxsplit=3) for line in lines if line and not line.startswith("#"))
+    return tuple(Program(name, package, need == "run", use) for name, package, need, use in rows)
+
+
+def _which(name: str) -> str | None:
+    """Return where a program is, also where only administrators look for it."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
 
 
 @app.command()
@@ -80,10 +87,10 @@ def healthy(checks: Iterable[Check]) -> bool:
     return all(check.state != "missing" for check in checks)
 
 
-def examine(which: Callable[[str], str | None] = shutil.which) -> Iterable[Check]:
+def examine(which: Callable[[str], str | None] = _which) -> Iterable[Check]:
     """Yield every check; ``which`` finds a program by name."""
     yield _python()
-    for program in PROGRAMS:
+    for program in programs():
         yield check_program(program, which)
     yield from _labgrid()
     yield _compiler()
@@ -96,7 +103,8 @@ def check_program(program: Program, which: Callable[[str], str | None]) -> Check
     path = which(program.name)
     if path is None:
         get = f"apt install {program.package}"
-        return Check(program.name, "missing", f"not found, and {program.purpose} need it", get)
+        state = "missing" if program.needed else "later"
+        return Check(program.name, state, f"not found; it is for {program.purpose}", get)
     return Check(program.name, "ok", path)
 
 

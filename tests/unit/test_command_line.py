@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -227,12 +229,36 @@ def test_a_wrong_board_config_is_exit_2_with_file_and_line(
 
 
 def test_doctor_says_what_is_missing_and_how_to_get_it() -> None:
-    program = doctor.PROGRAMS[0]
+    program = next(one for one in doctor.programs() if one.name == "qemu-system-aarch64")
     check = doctor.check_program(program, lambda name: None)
     assert (check.name, check.state) == ("qemu-system-aarch64", "missing")
     assert check.get == "apt install qemu-system-arm"
     assert not doctor.healthy([check])
     assert doctor.check_program(program, lambda name: f"/bin/{name}").state == "ok"
+    lesser = next(one for one in doctor.programs() if one.name == "microcom")
+    check = doctor.check_program(lesser, lambda name: None)
+    assert check.state == "later" and "labgrid-client console" in check.found
+    assert doctor.healthy([check])
+
+
+def test_what_doctor_looks_for_is_what_the_set_up_installs(tmp_path: Path) -> None:
+    """Where no program is found, the script names the package of each: it may install none here."""
+    here = tmp_path / "bin"
+    here.mkdir()
+    (here / "dirname").symlink_to(shutil.which("dirname") or "/nowhere")
+    (here / "id").write_text("#!/bin/sh\necho 1000\n")
+    (here / "id").chmod(0o755)
+    script = (ROOT / "tools" / "install-system-packages").read_text()
+    copy = tmp_path / "tools" / "script"
+    copy.parent.mkdir()
+    copy.write_text(script.replace("$PATH:/usr/sbin:/sbin", "$PATH"))
+    (tmp_path / "farm" / "cli").mkdir(parents=True)
+    (tmp_path / "farm" / "cli" / "programs.txt").symlink_to(ROOT / "farm" / "cli" / "programs.txt")
+    done = subprocess.run(
+        ["/bin/sh", copy], env={"PATH": str(here)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert {one.package for one in doctor.programs()} <= set(done.stderr.split())
 
 
 def test_doctor_without_qemu_is_exit_3(
