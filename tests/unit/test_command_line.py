@@ -359,3 +359,16 @@ def test_the_page_about_json_describes_each_command_once() -> None:
         if not any(heading.startswith(f"{one} ") for one in (*commands, *groups))
     ]
     assert not strange
+
+
+def test_the_documents_name_every_part_and_page() -> None:
+    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    parts = [
+        f"`farm/{path.name}{'/' if path.is_dir() else ''}`"
+        for path in (ROOT / "farm").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    ]
+    assert [one for one in sorted(parts) if one not in architecture and "__init__" not in one] == []
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    assert [page for page in pages if f"(docs/{page})" not in readme] == []
