@@ -77,6 +77,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("out_of_memory", r"Out of memory: |invoked oom-killer"),
     Pattern("smmu_event", r"arm-smmu-v3 \S+ ?.*event 0x[0-9a-f]+"),
     Pattern("smmu_context_fault", r"Unhandled context fault"),
+    Pattern("no_network", r"^farm: no network card", fatal=True),  # farm/image/init.sh
     Pattern("loader_crash", r'"\w[\w ]*" handler, esr 0x|### ERROR ### Please RESET', fatal=True),
     Pattern(BOOT_BANNER, r"Booting Linux on physical CPU", fatal=True),
     Pattern("uboot_banner", r"^U-Boot \d{4}\.\d\d", fatal=True),

@@ -274,7 +274,10 @@ def _assemble(
         check_fits(driver, release, available.vermagic)
     wanted = list(profile.modules)
     if own.kernel is not None:  # what its builder left out or built in, nobody can tell
-        wanted = [name for name in wanted if available.has(name)]
+        absent = [name for name in wanted if not available.has(name)]
+        wanted = [name for name in wanted if name not in absent]
+        if absent:
+            progress(f"Linux {release}: built in or missing: {', '.join(absent)}")
     drivers = [driver.name for driver in own.drivers]
     load = available.closure([*wanted, *drivers])
     extra = available.closure([*profile.extra_modules, *available.added])

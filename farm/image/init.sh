@@ -49,13 +49,16 @@ done < /etc/farm/modules
 
 ip link set lo up
 # The control network is QEMU's user network: the card's address is always the same.
+found=
 for card in /sys/class/net/*; do
 	card=${card##*/}
 	[ "$card" = lo ] && continue
 	ip addr add 10.0.2.15/24 dev "$card"
 	ip link set "$card" up
+	found=$card
 	break
 done
+[ -n "$found" ] || echo "farm: no network card: the kernel has no driver for it (virtio_net, virtio_pci)"
 dropbear -s -r /etc/dropbear/host_key || echo "farm: dropbear did not start"
 echo "farm: ready $(cut -d ' ' -f 1 /proc/uptime) s after power-on"
 

@@ -16,17 +16,21 @@ from farm.model import ImageProvenance
 
 _BANNER = re.compile(rb"Linux version (\d[A-Za-z0-9.+~_-]{0,120}) ")
 _LARGEST = 512 << 20
+_NETWORK = b"virtio_net\0"
+"""The driver's name, which stands there where it is built in (drivers/net/virtio_net.c, 6.12)."""
 _MAGIC_AT = 0x38
 _MAGIC = b"ARM\x64"  # Documentation/arch/arm64/booting.rst
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A bootable file and its release, as its banner tells it."""
+    """A bootable file, and what it tells of itself: its release by its banner."""
 
     path: Path
     release: str
     sha256: str
+    has_network: bool
+    """Whether the driver of the virtual boards' network card, virtio_net, is built in."""
 
     @property
     def provenance(self) -> ImageProvenance:
@@ -145,7 +149,8 @@ def read_kernel(path: Path) -> Kernel:
             f"{path} is no arm64 kernel that boots: expected an Image or Image.gz, found {seen}",
             next_step="give arch/arm64/boot/Image of the kernel's build folder",
         )
-    return Kernel(path, banner[1].decode(), hashlib.sha256(raw).hexdigest())
+    sha256 = hashlib.sha256(raw).hexdigest()
+    return Kernel(path, banner[1].decode(), sha256, has_network=_NETWORK in data)
 
 
 def read_driver(path: Path) -> Driver:
@@ -190,6 +195,25 @@ def check_fits(driver: Driver, release: str, wanted: str) -> None:
         f"and the board boots '{wanted or release}'",
         next_step="build it against the kernel that the board boots, or boot its kernel with "
         "--kernel or another --image",
+    )
+
+
+def check_network(own: Own) -> None:
+    """Make sure that a kernel of the user's own has the driver of the boards' network card.
+
+    Raises:
+        UsageError: it is neither built in nor among the modules, so that no board would answer.
+    """
+    if own.kernel is None or own.kernel.has_network:
+        return
+    if own.modules is not None and any(own.modules.path.rglob("virtio_net.ko*")):
+        return
+    among = f" nor among the modules in {own.modules.path}" if own.modules else ""
+    raise UsageError(
+        f"{own.kernel.path}: Linux {own.kernel.release} has no driver for the boards' network "
+        f"card: virtio_net is not built in{among}",
+        next_step="build it with CONFIG_VIRTIO_NET=y and CONFIG_VIRTIO_PCI=y"
+        + ("" if own.modules else ", or give its modules: --modules DIR"),
     )
 
 

@@ -33,6 +33,7 @@ SAMPLES = {
     "out_of_memory": "[   30.0] Out of memory: Killed process 77 (payload) total-vm:1kB",
     "smmu_event": "[    5.5] arm-smmu-v3 9050000.smmuv3: event 0x10 received:",
     "smmu_context_fault": "[    5.5] arm-smmu 2b400000.iommu: Unhandled context fault: fsr=0x2",
+    "no_network": "farm: no network card: the kernel has no driver for it (virtio_net, virtio_pci)",
     "loader_crash": '"Synchronous Abort" handler, esr 0x96000010, far 0x0',
     "uboot_banner": "U-Boot 2025.01-3+deb13u1 (Jun 24 2026 - 09:07:15 +0000)",
     "uboot_spl_banner": "U-Boot SPL 2024.10-rc2-00017-g0a1b2c3 (Oct 01 2024 - 12:00:00 +0000)",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from farm.errors import UsageError
 from farm.image.modules import ModuleFolder
-from farm.image.own import NOTHING, check_fits, read_driver, read_kernel, read_own
+from farm.image.own import NOTHING, check_fits, check_network, read_driver, read_kernel, read_own
 from tests.support.modules import module
 
 MAGIC = "6.12.107-reference SMP mod_unload aarch64"
@@ -122,6 +122,21 @@ def test_modules_are_found_where_make_installs_them(tmp_path: Path) -> None:
         read_own(None, folder, ())
     with pytest.raises(UsageError, match="cannot be read"):
         read_own(tmp_path / "gone", None, ())
+
+
+def test_a_kernel_without_a_network_is_refused_before_it_boots(tmp_path: Path) -> None:
+    check_network(NOTHING)
+    bare = written(tmp_path / "bare" / "Image", bytes(BOOTS))
+    with pytest.raises(UsageError, match=r"Image: Linux 6\.12\.107-reference has no driver"):
+        check_network(read_own(bare, None, ()))
+    folder = tmp_path / "modules"
+    written(folder / "modules.order", b"")
+    with pytest.raises(UsageError, match="not built in nor among the modules in"):
+        check_network(read_own(bare, folder, ()))
+    written(folder / "kernel" / "virtio_net.ko.xz", b"")
+    check_network(read_own(bare, folder, ()))
+    whole = written(tmp_path / "whole" / "Image", bytes(BOOTS) + b"x\0virtio_net\0")
+    check_network(read_own(whole, None, ()))
 
 
 def test_identity_changes_with_every_part(tmp_path: Path) -> None:
