@@ -64,6 +64,7 @@ TOP_LEVEL = (
     "farm.cli.results",
     "farm.cli.requirements",
     "farm.cli.compare",
+    "farm.cli.payload",
     "farm.cli.gc",
 )
 """Modules whose ``app`` holds top-level commands, in the order of the help page."""
