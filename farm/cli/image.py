@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _KERNEL_ROWS = ("linux-image-", "linux-source-", "kernel ")
 
+_HEAD = ("profile", "kernel", "made of", "MB", "cached as")
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Images that virtual boards boot: Debian's kernel and a small user space.",
@@ -23,12 +25,16 @@ app = typer.Typer(
 
 def describe(image: Image) -> dict[str, Any]:
     """Return an image as the JSON object that the commands print."""
+    from farm.image import kernel
+
+    built = kernel.of_image(image.packages)
     return {
         "id": image.id,
         "profile": image.profile,
         "kernel": image.kernel_release,
         "host_key": image.host_key,
         "folder": str(image.folder),
+        "kernel_tree": str(built.tree) if built else None,
         "size": image.kernel.stat().st_size + image.initrd.stat().st_size,
         "packages": [asdict(row) for row in image.packages],
     }
@@ -90,26 +96,32 @@ def list_images(as_json: JsonFlag = False) -> None:
         ]
         print_json({"images": [describe(one) for one in images], "profiles": rows})
         return
-    listing = table("profile", "kernel", "made of", "MB", "cached as")
+    listing = table(*_HEAD, "what")
     for profile in profiles:
         made = meant[profile.name]
-        add_row(listing, _row(made) if made else (profile.name, "", "", "", "no"))
+        row = _row(made) if made else (profile.name, "", "", "", "no")
+        add_row(listing, (*row, profile.description))
     known = {made.id for made in meant.values() if made}
     for one in images:
         if one.id not in known:
-            add_row(listing, _row(one))
+            add_row(listing, (*_row(one), ""))
     out().print(listing)
 
 
 def _row(one: Image) -> tuple[str, ...]:
     size = (one.kernel.stat().st_size + one.initrd.stat().st_size) / 1e6
     first = next((row for row in one.packages if row.package.startswith(_KERNEL_ROWS)), None)
-    source = f"{first.package} {first.version}" if first else ""
+    source = f"{first.package} {first.version} (SHA-256 {first.sha256[:12]}…)" if first else ""
     return (one.profile, one.kernel_release, source, f"{size:.0f}", one.id)
 
 
 def _show(images: list[Image]) -> None:
-    listing = table("profile", "kernel", "made of", "MB", "cached as")
+    from farm.image import kernel
+
+    listing = table(*_HEAD)
     for one in images:
         add_row(listing, _row(one))
     out().print(listing)
+    for one in images:
+        if (built := kernel.of_image(one.packages)) is not None:
+            out().print(f"modules for {built.release}: make -C {built.tree} M=…", soft_wrap=True)

@@ -8,6 +8,7 @@ whole or not at all; the log of a step that failed stays in ``cache_dir()/logs/`
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -179,6 +180,8 @@ def read(folder: Path) -> BuiltKernel:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
+        if not (folder / IMAGE).stat().st_size:
+            raise ValueError(f"{IMAGE} is empty")
         return BuiltKernel(
             id=folder.name,
             folder=folder,
@@ -193,6 +196,17 @@ def read(folder: Path) -> BuiltKernel:
             f"the built kernel in {folder} is damaged: {error}",
             next_step=f"remove {folder} and build it again",
         ) from error
+
+
+def of_image(packages: Sequence[ImageProvenance]) -> BuiltKernel | None:
+    """Return the kernel in the cache that an image was made with; none if it was not built here."""
+    made_of = {row.sha256 for row in packages}
+    for manifest in sorted(cache.kernels_dir().glob(f"*/{MANIFEST}")):
+        with contextlib.suppress(ImageError):
+            one = read(manifest.parent)
+            if {row.sha256 for row in one.provenance} <= made_of:
+                return one
+    return None
 
 
 def _no_room() -> ImageError:

@@ -12,7 +12,7 @@ from farm.errors import UsageError
 from farm.image import cache, housekeeping
 from farm.image.bundles import ARCHIVE, BUNDLE_FILE, bundles_dir
 from farm.image.firmware import FIRMWARE_FILE, firmware_dir
-from farm.image.kernel import MANIFEST
+from farm.image.kernel import IMAGE, MANIFEST
 
 MB = 1 << 20
 
@@ -33,6 +33,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     put(cache.images_dir() / "0123456789abcdef" / cache.MANIFEST, 0, 9000)
     put(cache.images_dir() / "0123456789abcdef" / cache.INITRD, 3 * MB, 2000)
     manifest = put(cache.kernels_dir() / "k" / MANIFEST, 0, 0)
+    put(cache.kernels_dir() / "k" / IMAGE, 1, 0)
     source = ["linux-source-6.12", "6.12.1-1", "all", "0" * 64]
     fields = {"release": "6.12.1", "source": source, "compiler": "c", "config_sha256": "0" * 64}
     manifest.write_text(json.dumps({"schema": 1, **fields, "size": 2 * MB}))
