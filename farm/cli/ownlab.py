@@ -46,6 +46,7 @@ def lab_of(
     A virtual one leaves its logs in the folder ``logs``.
     """
     from farm import image
+    from farm.image.own import check_network
     from farm.inventory import load_image_profile
     from farm.lab import qemu, virtual
     from farm.lab.placement import check_names
@@ -64,6 +65,8 @@ def lab_of(
     check_names(options.boards, (), offered)
     wanted = dict(Counter(options.boards or unnamed_types(options, types)))
     check_configs(types, wanted)
+    if not all(types[name].exact for name in wanted):  # those have no network
+        check_network(options.own)
     say = err().print
     qemu.version()  # without QEMU, building an image is in vain
     with phases.phase("image"):

@@ -234,7 +234,7 @@ def _build(order: _Order, progress: Progress) -> Image:
         made_of[:0] = order.built.provenance
     made_of[:0] = order.own.provenance
     image_id = _short_hash([order.recipe, [row.sha256 for row in made_of]])
-    if (cache.images_dir() / image_id).is_dir():
+    with contextlib.suppress(ImageError):  # it is not there, or damaged
         return cache.find(image_id)
     progress("unpacking the packages")
     with (

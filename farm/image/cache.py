@@ -69,6 +69,8 @@ class _Manifest(BaseModel):
     kernel_release: str
     host_key: str
     packages: list[_PackageRow]
+    sizes: dict[str, int] = {}
+    """Bytes of files; what an older farm wrote has none."""
 
 
 def images_dir() -> Path:
@@ -133,6 +135,14 @@ def sweep_drafts(folder: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def discard(path: Path) -> None:
+    """Remove a folder whole or not at all: it first gets a name that nobody looks for."""
+    doomed = path.with_name(f"{DRAFT}{path.name}")
+    with contextlib.suppress(OSError):
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
 def touch(path: Path) -> None:
     """Note that something of the cache was used just now; what is used least goes first."""
     with contextlib.suppress(OSError):
@@ -148,6 +158,7 @@ def write_manifest(folder: Path, image: Image) -> None:
         "kernel_release": image.kernel_release,
         "host_key": image.host_key,
         "packages": [asdict(row) for row in image.packages],
+        "sizes": {path.name: path.stat().st_size for path in (image.kernel, image.initrd)},
     }
     (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
 
@@ -156,7 +167,7 @@ def read(folder: Path) -> Image:
     """Return the image that a folder holds.
 
     Raises:
-        ImageError: a file is missing or the manifest is not ours.
+        ImageError: a file is missing or of another size, or the manifest is not ours.
     """
     again = f"remove {folder} and run 'farm image build' again"
     try:
@@ -167,8 +178,16 @@ def read(folder: Path) -> Image:
             f"{folder / MANIFEST} cannot be used: {reason}", next_step=again
         ) from error
     for name in (KERNEL, INITRD, CLIENT_KEY):
-        if not (folder / name).is_file():
-            raise ImageError(f"image {manifest.id} lacks its file {folder / name}", next_step=again)
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else 0
+        if not size:
+            raise ImageError(f"image {manifest.id} lacks its file {path}", next_step=again)
+        if size != manifest.sizes.get(name, size):
+            raise ImageError(
+                f"{path} has {size} bytes, image {manifest.id} was made with "
+                f"{manifest.sizes[name]}",
+                next_step=again,
+            )
     return Image(
         id=manifest.id,
         profile=manifest.profile,
@@ -183,8 +202,13 @@ def read(folder: Path) -> Image:
 
 
 def add(temporary: Path, image_id: str) -> Image:
-    """Move a filled folder into the cache and return its image; call it while :func:`building`."""
+    """Move a filled folder into the cache and return its image; call it while :func:`building`.
+
+    It takes the place of a damaged one.
+    """
     folder = images_dir() / image_id
+    if folder.is_dir():
+        discard(folder)
     for path in temporary.iterdir():
         with path.open("rb") as stream:
             os.fsync(stream.fileno())

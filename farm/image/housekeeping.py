@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,11 +145,7 @@ def _size(path: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    """Remove whole or not at all: a folder first gets a name that nobody looks for."""
     if path.is_dir():
-        doomed = path.with_name(f"{cache.DRAFT}{path.name}")
-        with contextlib.suppress(OSError):
-            path.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+        cache.discard(path)
     else:
         path.unlink(missing_ok=True)

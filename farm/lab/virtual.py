@@ -26,7 +26,7 @@ from pathlib import Path
 from farm import image, inventory
 from farm.errors import LabError, UsageError
 from farm.image import Firmware, Image, housekeeping
-from farm.image.own import NOTHING, Own, check_network
+from farm.image.own import NOTHING, Own
 from farm.inventory import BoardType
 from farm.lab import devicetree, disk, files, processes, qemu, supervisor
 from farm.lab.faults import HEALTHY, fitting
@@ -311,8 +311,6 @@ def _board_specs(
     images: dict[str, Image] = {}
     specs: list[BoardSpec] = []
     for place, board_type in places.items():
-        if not board_type.exact:  # those have no network
-            check_network(own)
         chosen = profile or board_type.image
         if chosen not in images:
             described = inventory.load_image_profile(chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -179,6 +180,29 @@ def test_a_recipe_changes_with_what_shapes_the_image_only() -> None:
     assert recipe(same) == recipe(profile)
     for change in ({"suite": "sid"}, {"modules": ("vgem",)}, {"module_options": {}}):
         assert recipe(dataclasses.replace(profile, **change)) != recipe(profile)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [cache.KERNEL, cache.INITRD])
+@pytest.mark.parametrize(("left", "said"), [(b"", "lacks its file"), (b"k", "has 1 bytes, image")])
+def test_a_file_that_was_cut_short_is_not_booted(
+    made: image.Image, name: str, left: bytes, said: str
+) -> None:
+    profile = inventory.load_image_profile("debian-13")
+    cache.remember(recipe(profile), made.id)
+    (made.folder / name).write_bytes(left)
+    with pytest.raises(ImageError, match=said):
+        image.find(made.id)
+    assert image.cached() == [] and cache.recall(recipe(profile)) is None
+
+
+def test_a_sound_image_takes_the_place_of_a_damaged_one(made: image.Image) -> None:
+    with cache.building():
+        fresh = made.folder.with_name(f"{cache.DRAFT}fresh")
+        shutil.copytree(made.folder, fresh)
+        made.initrd.write_bytes(b"")
+        assert cache.add(fresh, made.id) == made
+    assert made.initrd.read_bytes() == b"initrd"
+    assert {path.name for path in cache.images_dir().iterdir()} == {".lock", made.id}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 2}', "\0\xff"])
