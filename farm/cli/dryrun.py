@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from farm.cli.output import add_row, err, error_text, out, print_json, table
-from farm.cli.ownlab import matching, with_all_cores
+from farm.cli.ownlab import unnamed_types, with_all_cores
 from farm.cli.placing import Survey, alternatives, chosen_places, survey, with_featured_types
 from farm.errors import LabError
 from farm.lab.wanted import TYPE_TAG
@@ -130,12 +130,9 @@ def _decision(one: Judged, is_taken: bool, instead_of: str, found: Survey) -> tu
 def _own_lab(options: Options, types: Mapping[str, BoardType], *, as_json: bool) -> None:
     """Tell which virtual boards the run would bring up for itself."""
     from farm.lab.placement import check_names
-    from farm.lab.virtual import default_types
 
-    offered = sorted(name for name, one in types.items() if one.virtual is not None)
-    check_names(options.boards, (), offered)
-    usual = default_types(types)
-    boards = list(options.boards) or matching(options.match, options.image, types, usual, offered)
+    check_names(options.boards, (), [name for name, one in types.items() if one.virtual])
+    boards = list(options.boards) or unnamed_types(options, types)
     if as_json:
         body = {"coordinator": "", "virtual": boards, "boards": [], "refusal": "", "exit": 0}
         print_json(body)

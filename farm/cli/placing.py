@@ -203,7 +203,7 @@ def _expected_s(db: str | None, kinds: Collection[str]) -> dict[str, float]:
     from farm.store.durations import held_s
 
     try:
-        with open_store(db) as store:
+        with open_store(db, make=False) as store:
             return {kind: held_s(store, kind) for kind in kinds}
     except FarmError:
         return {}
