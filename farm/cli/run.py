@@ -323,7 +323,8 @@ def run(
 
         load_image_profile(image)
     phases = Phases()
-    check_store(db)
+    if not dry:
+        check_store(db)
     select = None
     if failed:
         options, select = _repeat(options, failed, explicit=bool(suites))
