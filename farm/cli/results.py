@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -275,14 +276,22 @@ def _boards(run: RunRecord) -> Table:
     return boards
 
 
-def _cases(rows: Iterable[tuple[JobRecord, TestRecord]], judged: Judgements) -> Table:
+def _cases(rows: Sequence[tuple[JobRecord, TestRecord]], judged: Judgements) -> Table:
     from farm.report.text import assignments, duration, one_line, shorten
 
     cases = table("verdict", "board", "suite", "test", "took", "reason")
+    alike = Counter(
+        (job.board, test.suite, test.reason) for job, test in rows if test.verdict is Verdict.SKIP
+    )
     for job, test in rows:
         told = judged.get((job.job, test.nodeid))
         reason = "; ".join(filter(None, (told.text if told else "", test.reason)))
         name = f"{test.test} {assignments(test.params)}".strip()
+        if test.verdict is Verdict.SKIP:
+            number = alike.pop((job.board, test.suite, test.reason), 0)
+            if not number:
+                continue  # told with the first that was left out for this reason
+            name = f"{number} tests" if number > 1 else name
         cells = (
             test.verdict.value,
             job.board,

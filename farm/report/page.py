@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,11 +84,12 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite's cases, by test function."""
+    """A suite's cases, by test function; several that one reason left out are in ``skipped``."""
 
     name: str
     verdicts: Mapping[Verdict, int]
     tests: tuple[tuple[str, tuple[Case, ...]], ...]
+    skipped: tuple[tuple[str, tuple[Case, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,16 +286,27 @@ def _gaps(cases: Iterable[Case]) -> tuple[Gap, ...]:
 
 
 def _suites(cases: Iterable[Case]) -> tuple[Suite, ...]:
-    suites: dict[str, dict[str, list[Case]]] = {}
+    suites: dict[str, list[Case]] = {}
     for case in cases:
-        suites.setdefault(case.test.suite, {}).setdefault(case.test.test, []).append(case)
-    return tuple(
-        Suite(
-            name,
-            count(case.test.verdict for members in tests.values() for case in members),
-            tuple((test, tuple(members)) for test, members in tests.items()),
-        )
-        for name, tests in suites.items()
+        suites.setdefault(case.test.suite, []).append(case)
+    return tuple(_suite(name, members) for name, members in suites.items())
+
+
+def _suite(name: str, cases: Sequence[Case]) -> Suite:
+    skipped: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.test.verdict is Verdict.SKIP:
+            skipped.setdefault(case.test.reason, []).append(case)
+    folded = {reason: tuple(members) for reason, members in skipped.items() if len(members) > 1}
+    tests: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.test.verdict is not Verdict.SKIP or case.test.reason not in folded:
+            tests.setdefault(case.test.test, []).append(case)
+    return Suite(
+        name,
+        count(case.test.verdict for case in cases),
+        tuple((test, tuple(members)) for test, members in tests.items()),
+        tuple(folded.items()),
     )
 
 

@@ -136,3 +136,22 @@ def test_the_head_counts_as_passed_what_passed(
 ) -> None:
     shown = page(of(replace(job, tests=())), {}, {}, {})
     assert replace(shown, verdicts=verdicts).headline.startswith(said)
+
+
+def test_several_that_one_reason_left_out_are_one_line(job: JobRecord) -> None:
+    some = [replace(test, suite="sync") for test in job.final_tests[:5]]
+    left_out = [
+        replace(test, verdict=Verdict.SKIP, reason="it declares no heap" if at < 3 else "alone")
+        for at, test in enumerate(some[:4])
+    ]
+    passed = replace(some[4], verdict=Verdict.PASS, reason="")
+    shown = page(of(replace(job, tests=(*left_out, passed))), {}, {}, {})
+    (suite,) = shown.suites
+    assert [(reason, len(members)) for reason, members in suite.skipped] == [
+        ("it declares no heap", 3)
+    ]
+    assert sum(len(members) for _, members in suite.tests) == 2
+    assert suite.verdicts == {Verdict.SKIP: 4, Verdict.PASS: 1}
+    html = render_page(shown)
+    assert html.count("it declares no heap") == 1 and "3 tests" in html
+    assert all(f'id="{case.anchor}"' in html for _, cases in suite.skipped for case in cases)
