@@ -323,7 +323,7 @@ def run(
 
         load_image_profile(image)
     phases = Phases()
-    if not dry:
+    if not (dry or listing):  # these write nothing
         check_store(db)
     select = None
     if failed:
