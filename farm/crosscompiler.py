@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import sys
@@ -36,5 +37,7 @@ def caches() -> Mapping[str, str]:
     """
     folder = paths.cache_dir() / "zig"
     folder.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # what was used least goes first
     zig = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(folder)
     return {"ZIG_GLOBAL_CACHE_DIR": zig, "ZIG_LOCAL_CACHE_DIR": zig}

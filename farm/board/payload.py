@@ -7,6 +7,7 @@ same sources give the same bytes on every machine. A build is cached under
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -386,6 +387,8 @@ def _load(folder: Path) -> Payload | None:
     try:
         document = json.loads((folder / "payload.json").read_text(encoding="utf-8"))
         sha256 = hashlib.sha256(binary.read_bytes()).hexdigest()
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # what was used least goes first
         if sha256 != document["sha256"]:
             return None
         cases = tuple(

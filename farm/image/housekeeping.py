@@ -1,7 +1,8 @@
 """Keeping the caches in bounds: what was used least goes first, what is in use stays.
 
-Counted are images, firmware, built kernels, bundles, fetched packages and what exact boards
-answered. What killed builders left half-made goes in any case.
+Counted are images, firmware, built kernels, bundles, fetched packages, payloads, their compiler's
+cache, logs of failed builds, and what exact boards answered. What killed builders left half-made
+goes in any case. Device trees stay: they are small, and boards of a running lab boot with them.
 """
 
 from __future__ import annotations
@@ -72,6 +73,12 @@ def entries() -> list[Entry]:
         found += _entry("bundle", manifest.parent, manifest.parent / bundles.ARCHIVE)
     for file in cache.packages_dir().glob("*.deb"):
         found += _entry("package", file, file)
+    for binary in (paths.cache_dir() / "payload").glob("*/payload"):
+        found += _entry("payload", binary.parent, binary.parent)
+    for log in (paths.cache_dir() / "logs").glob("*.log"):
+        found += _entry("log", log, log)
+    compiled = paths.cache_dir() / "zig"
+    found += _entry("compiler's cache", compiled, compiled)
     for answer in paths.answers_dir().glob("*/*.json"):
         found += _entry("answer", answer, answer)
     return sorted(found, key=lambda entry: (entry.used, entry.path))
@@ -141,7 +148,7 @@ def _size(path: Path) -> int:
     if (path / kernel.MANIFEST).is_file():  # thousands of headers, counted once
         with contextlib.suppress(ImageError):
             return kernel.read(path).size
-    return sum(file.stat().st_size for file in path.iterdir())
+    return sum(file.lstat().st_size for file in path.rglob("*"))
 
 
 def _remove(path: Path) -> None:

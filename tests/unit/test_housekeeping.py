@@ -56,6 +56,19 @@ def test_bundles_count(caches: Path) -> None:
     assert (first.kind, first.size, first.path) == ("bundle", MB, folder)
 
 
+def test_payloads_their_compiler_s_cache_and_logs_count(caches: Path) -> None:
+    folder = caches / "farm"
+    os.utime(put(folder / "payload" / "ab" / "payload", MB, 100).parent, (100, 100))
+    put(folder / "logs" / "reference.log", MB, 200)
+    put(folder / "zig" / "o" / "deep" / "a.o", MB, 300)
+    os.utime(folder / "zig", (300, 300))
+    first = housekeeping.entries()[:3]
+    assert [entry.kind for entry in first] == ["payload", "log", "compiler's cache"]
+    assert all(MB <= entry.size < 2 * MB for entry in first)
+    housekeeping.collect(0)
+    assert kinds() == []
+
+
 def kinds() -> list[str]:
     return [entry.kind for entry in housekeeping.entries()]
 
