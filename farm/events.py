@@ -131,6 +131,19 @@ class JobStarted(_Event):
     pid: Number = 0
 
 
+class JobResumed(_Event):
+    """Another worker goes on with the job, since its controller had died; see :class:`JobStarted`.
+
+    Tests that have their verdict keep it; attempts and boots are counted on.
+    """
+
+    type: Literal["job_resumed"] = "job_resumed"
+    farm_version: str = ""
+    controller: str = ""
+    boot_id: str = ""
+    pid: Number = 0
+
+
 class Plan(_Event):
     """Every test that was collected for this job, in order; what never runs is MISS.
 
@@ -274,15 +287,20 @@ class Artifact(_Event):
 
 
 class JobFinished(_Event):
-    """Last event of a job that ended in order. ``reason`` says why it ended early, if it did."""
+    """Last event of a job that ended in order. ``reason`` says why it ended early, if it did.
+
+    ``orphaned`` where that was because its controller had died: it may be resumed.
+    """
 
     type: Literal["job_finished"] = "job_finished"
     ok: bool = True
     reason: str = ""
+    orphaned: bool = False
 
 
 Event = Annotated[
     JobStarted
+    | JobResumed
     | Plan
     | StateChanged
     | Placed

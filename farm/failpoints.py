@@ -15,7 +15,7 @@ time that a process comes there (from 1). Actions:
 ``enospc``      what it was about to write meets a full disk (points of :data:`WRITES` only)
 =============== ==================================================================================
 
-Unset, a point costs one comparison.
+Unset, a point costs one comparison. ``docs/farm.md`` says what comes of a death at each.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ HOLD_S = 120.0
 _POLL_S = 0.02
 
 JOURNALED = (
-    "job_started", "plan", "waiting", "placed", "leased", "booting", "board_ready", "ready",
+    "job_started", "job_resumed", "plan", "waiting", "placed", "leased", "booting", "board_ready",
+    "ready",
     "running", "rebooting", "case_started", "case_finished", "case_blamed", "complaint", "artifact",
     "off", "released", "job_finished",
 )  # fmt: skip
@@ -56,6 +57,22 @@ _JOURNAL = {
 }
 
 _NAMED = {
+    "controller.placed": "boards are chosen, nothing is written",
+    "controller.specs": "the jobs' specifications are about to be written",
+    "controller.record": "they are on disk, the run's record is about to be",
+    "controller.recorded": "the run's record is on disk, no worker runs",
+    "controller.spawned": "a worker was started",
+    "controller.heard": "a journal told something new",
+    "controller.ended": "a job is over",
+    "controller.finished": "all jobs are over",
+    "controller.freed": "what dead jobs held is free",
+    "controller.kept": "the store has the results, the report is written",
+    "controller.forgotten": "the run's record is gone",
+    "resume.claimed": "a dead controller's run is ours to finish",
+    "resume.alone": "none of its workers or keepers is left",
+    "resume.prepared": "its jobs are to go on, in writing",
+    "worker.started": "a worker has its job, and no journal yet",
+    "worker.ending": "the job's tests are over, its board is still held",
     "keeper.started": "a keeper has its request",
     "keeper.reserved": "the place is reserved or waited for",
     "keeper.allocated": "the place is set aside for us",
@@ -75,7 +92,10 @@ _NAMED = {
 POINTS: Mapping[str, str] = {**_NAMED, **_JOURNAL}
 """Every failpoint, and what has or has not happened where it is."""
 
-WRITES = frozenset({"keeper.record"} | {name for name in _JOURNAL if name.endswith(".before")})
+WRITES = frozenset(
+    {"controller.specs", "controller.record", "keeper.record"}
+    | {name for name in _JOURNAL if name.endswith(".before")}
+)
 """Those that stand before something is written to the disk."""
 
 _WORD = re.compile(

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from farm import failpoints
 from farm.cli.outcome import Outcome, exit_of, keep, split_time
 from farm.cli.output import err, error_text
 from farm.cli.ownlab import lab_of, with_all_cores
 from farm.cli.phases import Phases
 from farm.cli.placing import Placing, place, with_featured_types
-from farm.errors import LabError
+from farm.errors import FarmError, LabError
 
 if TYPE_CHECKING:
     from farm.events import Effort
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
     from farm.run.plan import Wish
+    from farm.run.unfinished import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,14 @@ def wish_of(options: Options, select: Mapping[str, Sequence[str]] | None) -> Wis
     from farm import paths
     from farm.run.job import new_run_id
     from farm.run.plan import Wish
+    from farm.run.unfinished import Claim
 
     run_id = new_run_id()
+    folder = (options.out.absolute() if options.out else paths.runs_dir()) / run_id
     return Wish(
         run=run_id,
         coordinator="",
-        folder=(options.out.absolute() if options.out else paths.runs_dir()) / run_id,
+        folder=folder,
         suites=options.suites,
         select=select,
         image=options.image,
@@ -87,6 +91,7 @@ def wish_of(options: Options, select: Mapping[str, Sequence[str]] | None) -> Wis
         argv=sys.argv[1:],
         owner=options.placing.owner,
         priority=options.placing.priority,
+        claim=Claim.new(run_id, folder, options.db),
     )
 
 
@@ -103,19 +108,21 @@ def run_part(
     from farm.cli.followup import follow_up
 
     options = with_all_cores(with_featured_types(options, types), types)
-    with lab_of(options, types, phases, logs=wish.folder / "lab") as address:
-        wish = replace(wish, coordinator=address)
+    with lab_of(options, types, phases, logs=wish.folder / "lab") as lab:
+        wish = replace(wish, coordinator=lab.coordinator, own_lab=lab.own)
         with phases.phase("lab"):
             specs = place(options, types, wish)
         try:
             with phases.phase("payload"):
                 payload.build()
-            jobs, stopped = run_jobs(specs)
+            failpoints.hit("controller.placed")
+            jobs, stopped = run_jobs(specs, wish)
             if options.rules and not stopped:
                 with phases.phase("follow-ups"):
                     jobs = [*jobs, *follow_up(jobs, options, types, wish)]
         finally:
-            _end_leases_of_killed_jobs(address)
+            end_leases_of_killed_jobs(lab.coordinator)
+            failpoints.hit("controller.freed")
     return jobs
 
 
@@ -123,14 +130,26 @@ def conclude(options: Options, wish: Wish, jobs: Sequence[Job], phases: Phases) 
     """Keep the results of a run's jobs and write its report; tell on stderr what goes wrong."""
     split_time([job for job in jobs if not job.spec.purpose], phases)
     with phases.phase("report"):
-        report, troubles = keep(options.db, wish.run, [job.spec for job in jobs], wish.folder)
+        assert wish.claim is not None
+        return settle(wish.claim, jobs)
+
+
+def settle(claim: Claim, jobs: Sequence[Job], *, at_any_rate: bool = False) -> Outcome:
+    """Keep the results of a run whose jobs are over, and forget that it was owed.
+
+    Where something could not be kept it stays owed, unless it is to be forgotten ``at_any_rate``.
+    """
+    record = claim.record
+    report, troubles = keep(record.db, record.run, [job.spec for job in jobs], record.folder)
     for trouble in troubles:
         print(error_text(trouble), file=sys.stderr)
-    code = exit_of(jobs) or (3 if troubles else 0)
-    return Outcome(wish.run, jobs, code, report)
+    failpoints.hit("controller.kept")
+    if at_any_rate or not troubles:
+        claim.forget()
+    return Outcome(record.run, jobs, exit_of(jobs) or (3 if troubles else 0), report)
 
 
-def _end_leases_of_killed_jobs(address: str) -> None:
+def end_leases_of_killed_jobs(address: str) -> None:
     """Free the boards of jobs whose worker and keeper both died; living keepers free their own."""
     from farm.lab.reconcile import end_dead_leases
 
@@ -139,8 +158,27 @@ def _end_leases_of_killed_jobs(address: str) -> None:
             err().print(f"{name}: switched off and released; its job left it")
 
 
-def run_jobs(specs: Sequence[JobSpec]) -> tuple[list[Job], bool]:
-    """Run jobs side by side, showing their progress; return them, and whether a user stopped them.
+def run_jobs(specs: Sequence[JobSpec], wish: Wish) -> tuple[list[Job], bool]:
+    """Run a run's jobs side by side; return them, and whether a user stopped them.
+
+    That they are owed is written down before.
+
+    Raises:
+        InfraError: that, or a job's folder, cannot be written.
+    """
+    from farm.run.unfinished import Part
+
+    assert wish.claim is not None
+    wish.claim.owe(Part(coordinator=wish.coordinator, lab=wish.own_lab, jobs=list(specs)))
+    try:
+        return orchestrate(specs)
+    except FarmError:
+        wish.claim.disown()  # none of them was started
+        raise
+
+
+def orchestrate(specs: Sequence[JobSpec]) -> tuple[list[Job], bool]:
+    """Run jobs that are owed, showing their progress; answers as :func:`run_jobs` does.
 
     Raises:
         InfraError: a job's folder cannot be written.

@@ -123,7 +123,7 @@ class _Rounds:
             specs.append(spec_of(one, base, purpose, times))
             many = "everything" if one.tests is None else f"{len(one.tests)} tests"
             err().print(f"{one.board}: {purpose} of {many} of {', '.join(one.follows)}")
-        more, self.stopped = run_jobs(specs)
+        more, self.stopped = run_jobs(specs, self._wish)
         self.done += more
 
     def _places(self) -> dict[str, Place]:

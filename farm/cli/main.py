@@ -56,6 +56,7 @@ GROUPS = {
 
 TOP_LEVEL = (
     "farm.cli.run",
+    "farm.cli.resume",
     "farm.cli.boards",
     "farm.cli.watch",
     "farm.cli.logs",

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from farm.cli.output import err
@@ -16,10 +17,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from farm.cli.carryout import Options
+    from farm.image.own import Own
     from farm.inventory import BoardType
+    from farm.run.unfinished import OwnLab
 
 LATER_TAGS = ("image_id", "hw_")
 """How tags begin whose values are known only once a virtual board is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLab:
+    """A run's lab: its coordinator, and what it is made of where it is the run's own."""
+
+    coordinator: str
+    own: OwnLab | None = None
 
 
 def with_all_cores(options: Options, types: Mapping[str, BoardType]) -> Options:
@@ -40,19 +51,15 @@ def with_all_cores(options: Options, types: Mapping[str, BoardType]) -> Options:
 @contextlib.contextmanager
 def lab_of(
     options: Options, types: Mapping[str, BoardType], phases: Phases, *, logs: Path
-) -> Iterator[str]:
-    """Give the coordinator's address: the lab at hand, or a virtual one for the time being.
+) -> Iterator[RunLab]:
+    """Give the lab at hand, or a virtual one for the time being.
 
     A virtual one leaves its logs in the folder ``logs``.
     """
-    from farm import image
-    from farm.image.own import check_network
-    from farm.inventory import load_image_profile
-    from farm.lab import qemu, virtual
     from farm.lab.placement import check_names
 
     if options.coordinator:
-        yield options.coordinator
+        yield RunLab(options.coordinator)
         return
     offered = sorted(name for name, board_type in types.items() if board_type.virtual)
     for word in options.boards:
@@ -64,22 +71,65 @@ def lab_of(
             )
     check_names(options.boards, (), offered)
     wanted = dict(Counter(options.boards or unnamed_types(options, types)))
+    with virtual_lab(wanted, options.image, options.own, types, phases, logs=logs) as lab:
+        yield lab
+
+
+@contextlib.contextmanager
+def lab_again(
+    described: OwnLab, types: Mapping[str, BoardType], phases: Phases, *, logs: Path
+) -> Iterator[str]:
+    """Bring up once more the virtual lab that a run had for itself; give its coordinator.
+
+    Raises:
+        UsageError: a file of the user's own is gone.
+        InfraError: there is no such lab to be had.
+    """
+    from farm.image.own import read_own
+
+    own = read_own(described.kernel, described.modules, described.drivers)
+    with virtual_lab(described.boards, described.image, own, types, phases, logs=logs) as lab:
+        yield lab.coordinator
+
+
+@contextlib.contextmanager
+def virtual_lab(
+    wanted: Mapping[str, int],
+    profile: str,
+    own: Own,
+    types: Mapping[str, BoardType],
+    phases: Phases,
+    *,
+    logs: Path,
+) -> Iterator[RunLab]:
+    """Give a virtual lab with so many boards of each type for the time being."""
+    from farm import image
+    from farm.image.own import check_network
+    from farm.inventory import load_image_profile
+    from farm.lab import qemu, virtual
+    from farm.run.unfinished import OwnLab
+
     check_configs(types, wanted)
     if not all(types[name].exact for name in wanted):  # those have no network
-        check_network(options.own)
+        check_network(own)
     say = err().print
     qemu.version()  # without QEMU, building an image is in vain
     with phases.phase("image"):
-        for profile in sorted({options.image or types[name].image for name in wanted}):
-            image.build(load_image_profile(profile), own=options.own, progress=say)
+        for name in sorted({profile or types[name].image for name in wanted}):
+            image.build(load_image_profile(name), own=own, progress=say)
     with contextlib.ExitStack() as stack:
         with phases.phase("lab"):
             lab = stack.enter_context(
-                virtual.temporary(
-                    wanted, profile=options.image, own=options.own, progress=say, logs=logs
-                )
+                virtual.temporary(wanted, profile=profile, own=own, progress=say, logs=logs)
             )
-        yield lab.coordinator
+        described = OwnLab(
+            boards=dict(wanted),
+            image=profile,
+            kernel=own.kernel.path.absolute() if own.kernel else None,
+            modules=own.modules.path.absolute() if own.modules else None,
+            drivers=[driver.path.absolute() for driver in own.drivers],
+        )
+        yield RunLab(lab.coordinator, described)
         with phases.phase("lab"):
             stack.close()
 

@@ -16,6 +16,7 @@ from farm.cli.outcome import as_object, check_store, print_summary
 from farm.cli.output import JsonFlag, err, print_json
 from farm.cli.phases import Phases
 from farm.cli.placing import Placing, check_features, check_owner
+from farm.cli.resume import resume_all
 from farm.errors import UsageError
 from farm.lab.turn import MAX_PRIORITY
 
@@ -248,6 +249,13 @@ def run(
             "--no-check", help="Leave boards alone on which a test ended in INFRA: no health check."
         ),
     ] = False,
+    no_resume: Annotated[
+        bool,
+        typer.Option(
+            "--no-resume",
+            help="Leave runs alone that a dead controller left unfinished (see: farm resume).",
+        ),
+    ] = False,
     coordinator: CoordinatorOption = None,
     db: Annotated[
         str | None,
@@ -322,9 +330,11 @@ def run(
         from farm.inventory import load_image_profile
 
         load_image_profile(image)
-    phases = Phases()
     if not (dry or listing):  # these write nothing
         check_store(db)
+        if not no_resume:
+            resume_all(types)
+    phases = Phases()
     select = None
     if failed:
         options, select = _repeat(options, failed, explicit=bool(suites))

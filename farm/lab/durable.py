@@ -1,9 +1,14 @@
-"""Small state files that are whole or absent, also after a power cut."""
+"""Small state files that are whole or absent, also after a power cut, and locks beside them."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import time
 from pathlib import Path
+
+_POLL_S = 0.1
 
 
 def write(path: Path, text: str) -> None:
@@ -22,6 +27,26 @@ def write(path: Path, text: str) -> None:
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def lock(path: Path, *, wait_s: float = 0.0) -> int | None:
+    """Lock a file, made if need be, and return its descriptor; nothing if somebody else has it.
+
+    The lock is held until the descriptor is closed in every process that has it.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait_s
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        if time.monotonic() >= deadline:
+            os.close(descriptor)
+            return None
+        time.sleep(_POLL_S)
 
 
 def remove(path: Path) -> None:

@@ -75,7 +75,7 @@ class Keeper:
         except _Terminated:
             pass
         except LabError as error:
-            kind = "lost" if self._record else "refused"
+            kind = "lost" if self._place else "refused"
             _tell(kind, reason=error.message, next_step=error.next_step)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -90,6 +90,7 @@ class Keeper:
     def _take(self) -> bool:
         """Wait for a place and acquire it; return False when the job went away meanwhile."""
         lab = self._connect()
+        self._write_record(lab)
         if self._has_been_given(lab):
             self._acquire(lab, self.request.place, self.request.token)
             return True
@@ -165,7 +166,8 @@ class Keeper:
                 raise
             self._refusals[turn.place] = error.message
             lab.cancel(turn.token)
-            self._forget()
+            self._place, self._token = "", ""
+            self._write_record(lab)
             return False
         return True
 
@@ -207,31 +209,23 @@ class Keeper:
         failpoints.hit("keeper.leased")
 
     def _write_record(self, lab: Coordinator) -> None:
-        # Written before the place is taken: a record too many is harmless, one too few is not.
-        self._record = self._recorded(
-            records.LeaseRecord(
-                coordinator=lab.address,
-                place=self._place,
-                identity=self.request.identity,
-                token=self._token,
-                run=self.request.run,
-                job=self.request.job,
-                **records.this_process(),
-            )
+        # Written before a place is reserved, and again before one is taken: a record too many is
+        # harmless, one too few is not.
+        record = records.LeaseRecord(
+            coordinator=lab.address,
+            place=self._place,
+            identity=self.request.identity,
+            token=self._token,
+            run=self.request.run,
+            job=self.request.job,
+            **records.this_process(),
         )
-
-    def _forget(self) -> None:
-        if self._record is not None:
-            records.remove(self._record)
-            self._record = None
-
-    def _recorded(self, record: records.LeaseRecord) -> Path:
         try:
             failpoints.hit("keeper.record")
-            return records.write(record)
+            self._record = records.write(record)
         except OSError as error:
             raise LabError(
-                f"the lease of {record.place} cannot be recorded: {error.strerror}",
+                f"the lease of {self.request.rule} cannot be recorded: {error.strerror}",
                 next_step=f"make room on the disk of {records.folder()}",
             ) from error
 
@@ -335,7 +329,8 @@ class Keeper:
             if self._lab is not None:
                 self._lab.close()
         failpoints.hit("keeper.released")
-        self._forget()
+        if self._record is not None:
+            records.remove(self._record)
         failpoints.hit("keeper.forgotten")
         _tell("released", reason=end.value)
 

@@ -20,7 +20,7 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -164,10 +164,12 @@ class Lease:
         *,
         on_lost: Callable[[str], None],
         log: IO[bytes] | int | None = None,
+        kept: Sequence[int] = (),
     ) -> Self:
         """Start a keeper and return once it holds the place.
 
-        ``log`` receives the keeper's stderr; it outlives this process.
+        ``log`` receives the keeper's stderr; it outlives this process. ``kept`` are descriptors
+        that the keeper has as well, to its end: locks that it is part of.
 
         Raises:
             LabError: the place cannot be had; the message says why.
@@ -177,6 +179,7 @@ class Lease:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            pass_fds=kept,
             start_new_session=True,  # a Ctrl-C at the terminal must not reach it
         )
         lease = cls(request, keeper, on_lost)

@@ -112,6 +112,9 @@ def end_dead_leases(
                 continue
             if end_lease(lab, record.place, record.identity, record.token):
                 freed.append(record.place)
+            for waiting in lab.reservations():
+                if waiting.owner == record.identity:
+                    lab.cancel(waiting.token)
             records.remove(path)
         freed += _end_silent(lab, alive, beats or Heartbeats(), say)
     return freed

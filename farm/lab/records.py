@@ -38,7 +38,10 @@ class OfProcess(BaseModel):
 
 
 class LeaseRecord(OfProcess):
-    """Who holds which place of which lab; the process is the keeper's."""
+    """Who holds which place of which lab; the process is the keeper's.
+
+    ``place`` is empty while it waits for one.
+    """
 
     coordinator: str
     place: str

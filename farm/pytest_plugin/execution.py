@@ -29,9 +29,8 @@ from farm.pytest_plugin.stress import Stress
 from farm.pytest_plugin.subcases import events_of, parents, reports_of
 from farm.pytest_plugin.verdicts import Ruling, blame_kernel, judge, overruled_by, overrules_xfail
 from farm.run.job import LATE, TIME_BOX
+from farm.run.view import ATTEMPTS
 
-ATTEMPTS = 2
-"""Attempts of a test whose board was lost."""
 CONSOLE_LINES = 40
 """Console lines that go with a verdict that wants explaining."""
 EXIT_FAILED = 1
@@ -128,9 +127,10 @@ class BoardRun:
         ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         hung = False
         self._overdue.settle(nodeid_of(item))
-        for attempt in range(1, ATTEMPTS + 1):
+        before = self.job.attempts(nodeid_of(item))
+        for attempt in range(before + 1, before + ATTEMPTS + 1):
             reports, ruling = self._attempt(item, nextitem, attempt, hung)
-            if not ruling.again or attempt == ATTEMPTS or self.job.gone:
+            if not ruling.again or attempt == before + ATTEMPTS or self.job.gone:
                 break
             hung = ruling.hung
             self.job.discard_session()
@@ -258,6 +258,8 @@ class BoardRun:
         console = list(ruling.console)
         if not console and ruling.verdict in _EXPLAINED:
             console = self.job.console_tail(CONSOLE_LINES)
+        for event in events_of(key, attempt, replicate, record.subcases):
+            self.job.write(event)  # before the test's own end: what has ended is not run again
         self.job.write(
             events.CaseFinished(
                 nodeid=key.nodeid,
@@ -277,8 +279,6 @@ class BoardRun:
                 decisions=record.decisions(),
             )
         )
-        for event in events_of(key, attempt, replicate, record.subcases):
-            self.job.write(event)
         return reports, ruling
 
     def _fails_after_all(self, verdict: Verdict) -> None:

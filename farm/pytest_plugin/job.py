@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
@@ -28,12 +27,12 @@ from farm.errors import FarmError, ImageError, InfraError, LabError
 from farm.events import ImageInfo, Key, Package
 from farm.model import Device, TestKey
 from farm.pytest_plugin.settings import Settings
+from farm.run.closing import artifacts
 from farm.run.journal import JournalWriter
+from farm.run.view import JobView
 
 JOURNAL = "journal.jsonl"
 """Name of a journal that is begun here."""
-EXTERNAL = "external"
-"""Folder of what programs of somebody else's printed, and of what they were made of."""
 MAX_COMPLAINTS = 200
 """Complaints of one test that the journal keeps."""
 _MAX_COMPLAINT_LINE = 2000
@@ -56,6 +55,7 @@ class Job:
         self._lifetime: BoardLifetime | ExactLifetime | None = None
         self._gone = ""
         self._unloaded: list[ConsoleEvent] | None = None
+        self._before = JobView("")
         self.booting_s = 0.0
 
     @property
@@ -83,7 +83,13 @@ class Job:
             self.write(self._started(rig))
         else:
             self._journal = JournalWriter.open(self.journal_path)
+            for event in events.read_journal(self.journal_path):
+                self._before.add(event)
         self.write(events.Plan(tests=[Key.of(key) for key in tests]))
+
+    def attempts(self, nodeid: str) -> int:
+        """Return how many attempts of a test there were before the job was resumed."""
+        return self._before.attempts.get(nodeid, 0)
 
     def write(self, event: events.Event) -> None:
         """Append an event to the journal."""
@@ -181,7 +187,8 @@ class Job:
         try:
             trouble = self._leave()
             reason = reason or trouble
-            self._write_artifacts()
+            for event in artifacts(self.settings.out, self.journal_path):
+                self.write(event)
             if self.settings.journal is None:
                 self.write(events.JobFinished(ok=not reason, reason=reason))
         finally:
@@ -230,6 +237,7 @@ class Job:
         self.write(events.StateChanged(state=state, detail=detail))
 
     def _board_ready(self, session: Session, boot: int, boot_s: float) -> None:
+        boot += self._before.boots
         virtual = self.settings.board_type.virtual
         facts = {
             **session.topology["board"],
@@ -280,22 +288,6 @@ class Job:
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             pid=os.getpid(),
         )
-
-    def _write_artifacts(self) -> None:
-        folder = self.settings.out
-        topologies = sorted(folder.glob("topology-*.json"))
-        for path, kind in (
-            (folder / "console.log", "console"),
-            (folder / "console.raw", "console_raw"),
-            *((one, "topology") for one in topologies),
-            *((one, EXTERNAL) for one in sorted((folder / EXTERNAL).glob("*"))),
-        ):
-            if not path.is_file():
-                continue
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            relative = os.path.relpath(path, self.journal_path.absolute().parent)
-            self.write(events.Artifact(name=path.name, path=relative, sha256=digest, kind=kind))
 
 
 def _declared(device: Device) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from farm.events import ImageInfo
 from farm.image.bundles import Bundle
 from farm.inventory import BoardType, ImageProfile
 from farm.model import Device, ImageProvenance
-from farm.pytest_plugin.job import EXTERNAL, Job
+from farm.pytest_plugin.job import Job
 from farm.pytest_plugin.record import Record
 from farm.pytest_plugin.subcases import SubCase
+from farm.run.closing import EXTERNAL
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 

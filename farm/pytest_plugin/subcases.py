@@ -1,7 +1,7 @@
 """Tests within a test: a program of somebody else's tells of many, each a case with its verdict.
 
 What they are called is known when the program has run, so they are planned by a second ``plan``
-event, after their test's end. Their node id is the test's, ``@``, and their name.
+event, before their test's end. Their node id is the test's, ``@``, and their name.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farm.errors import ConfigError
 from farm.events import MAX_SEED, Effort, ImageInfo
+from farm.lab import durable
 from farm.lab.wanted import Wanted
 from farm.model import Purpose
 
@@ -17,6 +18,7 @@ JOURNAL = "journal.jsonl"
 WORKER_LOG = "worker.log"
 SPEC = "job.json"
 SELECT = "select.txt"
+LOCK = "job.lock"
 
 EXACT_SEED = 1
 """The seed of exact boards: their numbers must not move because another one was drawn."""
@@ -30,6 +32,12 @@ TIME_BOX = "the time box ended"
 
 TAKEN = 70
 """Exit code of a worker whose board somebody else holds now."""
+
+UNWRITABLE = 71
+"""Exit code of a worker that could not write its journal."""
+
+STOP_S = 120.0
+"""How long a worker may take to end in order once it was asked to, or its controller has died."""
 
 
 class Reserved(BaseModel):
@@ -53,6 +61,7 @@ class JobSpec(BaseModel):
     seconds, 0 where nobody knows. Until a board is leased ``wanted`` says which will do, where it
     is not only ``board``; ``reserved`` is who has it set aside already.
     ``plan``, ``purpose`` and ``follows`` are as in :class:`farm.events.JobStarted`.
+    ``resumes`` counts how often the job was gone on with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +87,7 @@ class JobSpec(BaseModel):
     follows: list[str] = []
     until: float | None = Field(default=None, gt=0.0)
     argv: list[str] = []
+    resumes: int = 0
     owner: str = ""
     priority: float = 0.0
     expected_s: float = 0.0
@@ -104,14 +114,23 @@ class JobSpec(BaseModel):
         """The node ids that the job is limited to, one a line."""
         return self.folder / SELECT
 
+    @property
+    def lock_file(self) -> Path:
+        """What the job's worker and its keeper hold locked while they live."""
+        return self.folder / LOCK
+
     def save(self) -> Path:
-        """Write the specification (and what it selects) into the job's folder; return its path."""
+        """Write the specification (and what it selects) into the job's folder; return its path.
+
+        Raises:
+            OSError: there is no room, or the folder cannot be written.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.select is not None:
             lines = "".join(f"{nodeid}\n" for nodeid in self.select)
-            self.select_file.write_text(lines, encoding="utf-8")
+            durable.write(self.select_file, lines)
         path = self.folder / SPEC
-        path.write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        durable.write(path, self.model_dump_json(indent=1))
         return path
 
     @classmethod

@@ -15,6 +15,7 @@ from farm.run.interrupts import uninterrupted
 
 _DURABLE = (
     events.JobStarted,
+    events.JobResumed,
     events.Plan,
     events.StateChanged,
     events.Placed,
@@ -34,6 +35,11 @@ class JournalWriter:
         self._descriptor = descriptor
         self._seq = seq
         self._clock = clock
+
+    @property
+    def empty(self) -> bool:
+        """Whether the journal holds no event yet."""
+        return self._seq == 0
 
     @classmethod
     def create(cls, path: Path, *, clock: Callable[[], float] = time.time) -> JournalWriter:
@@ -78,6 +84,15 @@ class JournalWriter:
             os.close(descriptor)
             raise
         return cls(path, descriptor, count, clock)
+
+    @classmethod
+    def resume(cls, path: Path, *, clock: Callable[[], float] = time.time) -> JournalWriter:
+        """Go on with a journal, or begin it where whoever was to do so has died before.
+
+        Raises:
+            JournalError: another writer has it, it is damaged, or cannot be written.
+        """
+        return (cls.open if path.exists() else cls.create)(path, clock=clock)
 
     def write(self, event: events.Event) -> None:
         """Append an event; ``seq`` and ``t`` are set here.

@@ -18,9 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from farm import events
-from farm.errors import InfraError
-from farm.run.job import TAKEN, JobSpec
+from farm import events, failpoints
+from farm.errors import InfraError, JournalError
+from farm.run.closing import close
+from farm.run.job import STOP_S, TAKEN, UNWRITABLE, JobSpec
 from farm.run.view import Follower, JobView
 
 TICK_S = 0.2
@@ -32,8 +33,8 @@ SILENT_S = 900.0
 STRESS_CASES = 4
 """Stress cases of one test, at most: each may go on for as long as was asked for."""
 
-STOP_S = 120.0
-"""How long a worker may take to end in order once it was asked to."""
+STOPPED = "stopped by the user"
+"""Why a job ends that a Ctrl-C ended."""
 
 NO_PROXY = "127.0.0.1,localhost"
 
@@ -106,13 +107,24 @@ class Orchestrator:
             while any(not job.over for job in self.jobs):
                 self._heed()
                 self._look()
-                self._progress.update(self.jobs)
+                self._show()
                 self._sleep(TICK_S)
-            self._progress.update(self.jobs)
+            self._show()
+            failpoints.hit("controller.finished")
         return self.jobs
+
+    def _show(self) -> None:
+        """Show the jobs; one who cannot be shown anything any more does not end a run."""
+        with contextlib.suppress(OSError):
+            self._progress.update(self.jobs)
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._progress.say(text)
 
     def _save(self, spec: JobSpec) -> Path:
         try:
+            failpoints.hit("controller.specs")
             return spec.save()
         except OSError as error:
             raise InfraError(
@@ -131,6 +143,7 @@ class Orchestrator:
                 start_new_session=True,  # a Ctrl-C at the terminal comes through us only
                 env={**os.environ, "NO_PROXY": NO_PROXY, "no_proxy": NO_PROXY},
             )
+        failpoints.hit("controller.spawned")
 
     def _look(self) -> None:
         for job in self.jobs:
@@ -142,6 +155,7 @@ class Orchestrator:
             for event in job.follower.news():
                 self._hear(job, event)
                 job.heard = now
+                failpoints.hit("controller.heard")
             if code is not None:
                 self._end(job, code)
             elif job.asked_to_stop:
@@ -163,7 +177,19 @@ class Orchestrator:
             self._hear(job, event)
         job.exit = code
         job.over = True
-        job.view.close(_death(code, job.spec))
+        if not job.view.over:
+            self._close(job, _death(code, job.spec))
+        failpoints.hit("controller.ended")
+
+    def _close(self, job: Job, reason: str) -> None:
+        """End a dead worker's journal, so that it says what became of the job."""
+        try:
+            close(job.spec, reason)
+            for event in job.follower.news():
+                self._hear(job, event)
+        except JournalError as error:
+            self._say(str(error))
+        job.view.close(reason)
 
     def _interrupted(self) -> None:
         self.interrupts += 1  # the loop heeds it: a signal handler should do no more
@@ -174,14 +200,14 @@ class Orchestrator:
         self._heeded = self.interrupts
         running = [job for job in self.jobs if job.process is not None and not job.over]
         if self.interrupts > 1:
-            self._progress.say("killing the workers; their keepers switch the boards off")
+            self._say("killing the workers; their keepers switch the boards off")
             for job in running:
                 assert job.process is not None
                 job.process.kill()
             return
-        self._progress.say("stopping: boards go off, leases end, results are kept (again: kill)")
+        self._say("stopping: boards go off, leases end, results are kept (again: kill)")
         for job in running:
-            self._ask(job, "stopped by the user")
+            self._ask(job, STOPPED)
 
     def _ask(self, job: Job, reason: str) -> None:
         """Ask a worker to end in order."""
@@ -205,6 +231,8 @@ def _patience(spec: JobSpec) -> float:
 def _death(code: int, spec: JobSpec) -> str:
     if code == TAKEN:
         return f"somebody else took board {spec.board}; see {spec.worker_log}"
+    if code == UNWRITABLE:
+        return f"the journal could not be written; see {spec.worker_log}"
     if code < 0:
         try:
             how = f"was killed by {signal.Signals(-code).name}"

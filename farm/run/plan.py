@@ -14,6 +14,7 @@ from farm.inventory import BoardType, load_image_profile
 from farm.lab.place import Place
 from farm.lab.wanted import TYPE_TAG, Wanted
 from farm.run.job import JobSpec, Reserved, draw_seed
+from farm.run.unfinished import Claim, OwnLab
 
 HARDWARE_TAG = "hw_"
 """Tags of a place that identify its hardware begin so (``hw_revision``, ``hw_emulator``)."""
@@ -29,7 +30,8 @@ class Wish:
     where a run has several with jobs on the same boards. ``owner`` and ``priority`` say for whom
     and before whom boards are had, ``expected_s`` how many seconds boards of a type are held as a
     rule. By the name of a place, ``wanted`` are the rules of those that another place may stand in
-    for, and ``reserved`` is who has those that are had already.
+    for, and ``reserved`` is who has those that are had already. ``own_lab`` is set where the run
+    has a lab of its own; ``claim`` is where it is written down what the run owes.
     """
 
     run: str
@@ -50,6 +52,8 @@ class Wish:
     expected_s: Mapping[str, float] = field(default_factory=dict)
     wanted: Mapping[str, Wanted] = field(default_factory=dict)
     reserved: Mapping[str, Reserved] = field(default_factory=dict)
+    own_lab: OwnLab | None = None
+    claim: Claim | None = None
 
 
 def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) -> list[JobSpec]:

@@ -14,6 +14,9 @@ from farm.errors import JournalError
 from farm.model import WITHIN, Verdict, amount
 from farm.run.tail import Tail
 
+ATTEMPTS = 2
+"""Attempts of a test whose board was lost."""
+
 
 @dataclass(slots=True)
 class Finding:
@@ -36,7 +39,9 @@ class JobView:
     ``overheads`` how much longer each test took than its payload cases did, for one of them.
     ``placed`` is which board the job got, where several would have done.
     ``last`` holds what each test's last attempt amounts to, over its replicates so far; ``told``
-    has every replicate of every attempt in the order in which they ended.
+    has every replicate of every attempt in the order in which they ended. ``attempts`` is the
+    number of each test's last attempt, ``boots`` that of the last boot, ``resumed`` how often the
+    job was gone on with; ``orphaned`` where it ended because its controller had died.
     """
 
     board: str
@@ -52,9 +57,13 @@ class JobView:
     boot_s: float = 0.0
     spent: dict[str, float] = field(default_factory=dict)
     finished: bool = False
+    orphaned: bool = False
+    resumed: int = 0
+    boots: int = 0
     ok: bool = False
     reason: str = ""
     began: dict[str, int] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
     first_reasons: list[str] = field(default_factory=list)
     seen_t: float = 0.0
     overheads: list[float] = field(default_factory=list)
@@ -62,7 +71,7 @@ class JobView:
 
     def add(self, event: events.Event) -> None:
         """Take one event into account."""
-        if self.seen_t:
+        if self.seen_t and not isinstance(event, events.JobResumed):
             passed = max(0.0, event.t - self.seen_t)
             self.spent[self.state] = self.spent.get(self.state, 0.0) + passed
         self.seen_t = event.t
@@ -77,9 +86,10 @@ class JobView:
             case events.BoardReady():
                 self.kernel = event.kernel
                 self.boot_s = event.boot_s
+                self.boots = event.boot
             case events.CaseStarted():
                 self.current = event.nodeid
-                self.began[event.nodeid] = event.attempt
+                self.began[event.nodeid] = self.attempts[event.nodeid] = event.attempt
                 again = (event.attempt, event.replicate) == (2, 0) and WITHIN not in event.nodeid
                 if again and event.nodeid in self.last:
                     self.first_reasons.append(self.last[event.nodeid].reason)
@@ -96,6 +106,10 @@ class JobView:
                 self.complaint = event.line
             case events.JobFinished():
                 self.finished, self.ok, self.reason = True, event.ok, event.reason
+                self.orphaned = event.orphaned
+            case events.JobResumed():
+                self.finished, self.ok, self.reason, self.orphaned = False, False, "", False
+                self.resumed += 1
             case _:
                 pass
 
@@ -119,6 +133,29 @@ class JobView:
             self.ok = False
             self.reason = self.reason or reason
         self.current = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether the job ended by itself: nothing is to be done but to keep its results."""
+        return self.finished and not self.orphaned
+
+    def left(self, repeat: int) -> list[str]:
+        """Return the planned tests that have no final verdict yet, with ``repeat`` replicates each.
+
+        What a program told of its tests comes with the test that runs the program.
+        """
+        return [
+            name for name in self.planned if WITHIN not in name and not self._settled(name, repeat)
+        ]
+
+    def _settled(self, nodeid: str, repeat: int) -> bool:
+        done = self._replicates.get(nodeid)
+        if nodeid in self.began or not done:
+            return False
+        verdict, _ = done[-1]
+        if verdict is Verdict.INFRA:
+            return self.attempts.get(nodeid, 1) >= ATTEMPTS
+        return verdict is Verdict.SKIP or len(done) >= repeat
 
     @property
     def done(self) -> int:

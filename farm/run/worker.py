@@ -3,7 +3,8 @@
 ``python -m farm.run.worker JOB.json``. labgrid keeps process-wide state, hence one process per
 board. The worker listens on stdin: a line with a reason, or the end of it when the orchestrator
 dies, ends the job in order. It holds the journal before and after pytest; in between the plugin
-writes it.
+writes it. Worker and keeper hold the job's lock while they live, so that whoever goes on with the
+job of a dead controller can tell when they are gone.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 
-from farm import __version__, events, paths
-from farm.errors import FarmError, LabError
-from farm.lab import records
+from farm import events, failpoints, paths
+from farm.errors import FarmError, JournalError, LabError
+from farm.lab import durable
 from farm.lab.coordinator import local_host
 from farm.lab.lease import Lease, LeaseRequest, new_identity
 from farm.lab.processes import leave
 from farm.lab.wanted import IMAGE_TAG, Wanted
 from farm.model import Verdict
 from farm.run import joblist
+from farm.run.closing import resumed, started
 from farm.run.interrupts import uninterrupted
-from farm.run.job import LATE, TAKEN, TIME_BOX, JobSpec
+from farm.run.job import LATE, STOP_S, TAKEN, TIME_BOX, UNWRITABLE, JobSpec
 from farm.run.journal import JournalWriter
 from farm.run.view import JobView
 from farm.suites import EVERY_MARKER
@@ -35,6 +38,9 @@ FOREIGN = ("LG_ENV", "LG_PLACE", "LG_STATE", "LG_INITIAL_STATE", "LG_TOKEN", "PY
 """Variables of whoever started the run that would change what a job does."""
 
 NOTHING_SELECTED = 5
+
+ORPHANED = "its controller died"
+"""Why a job ends whose controller is gone."""
 
 ENDINGS = {
     2: "a suite could not be collected; see worker.log",
@@ -71,17 +77,21 @@ class Stop:
 
     def listen(self, commands: int) -> None:
         """Take a line or the end of a descriptor as a wish; runs in a thread of its own."""
-        reason = os.read(commands, 1024).decode("utf-8", "replace").strip()
-        self.ask(reason or "the orchestrator is gone")
+        while reason := os.read(commands, 1024):
+            self.ask(reason.decode("utf-8", "replace").strip())
+        self.ask(ORPHANED)
+        time.sleep(STOP_S)  # nobody else is left who could end a worker that hangs
+        os._exit(1)
 
 
 class Worker:
     """Carries out one job."""
 
-    def __init__(self, spec: JobSpec, stop: Stop) -> None:
-        """Take the job and the wish to stop."""
+    def __init__(self, spec: JobSpec, stop: Stop, lock: int) -> None:
+        """Take the job, the wish to stop, and the descriptor that holds the job's lock."""
         self.spec = spec
         self._stop = stop
+        self._lock = lock
         self._lease: Lease | None = None
 
     def run(self) -> int:
@@ -90,8 +100,7 @@ class Worker:
         clean = False
         try:
             with uninterrupted():  # whatever happens from here on has a journal to go to
-                journal = JournalWriter.create(self.spec.journal)
-                journal.write(self._started())
+                journal = self._begin()
             self._enlist()
             with journal:
                 try:
@@ -105,35 +114,24 @@ class Worker:
             reason = self._stop.reason or "interrupted"
         finally:
             self._stop.disarm()
+        failpoints.hit("worker.ending")
         with JournalWriter.open(self.spec.journal) as journal:
             try:
                 self._give_back(journal, clean)
             except FarmError as error:
                 reason = reason or error.message
-            journal.write(events.JobFinished(ok=not reason, reason=reason))
+            orphaned = reason == ORPHANED
+            journal.write(events.JobFinished(ok=not reason, reason=reason, orphaned=orphaned))
         if reason:
             print(f"{self.spec.board}: {reason}", file=sys.stderr)
         return 1 if reason else 0
 
-    def _started(self) -> events.JobStarted:
-        spec = self.spec
-        return events.JobStarted(
-            run=spec.run,
-            job=spec.job,
-            board=spec.board,
-            board_type=spec.board_type,
-            image=spec.image,
-            hardware=spec.hardware,
-            farm_version=__version__,
-            argv=spec.argv,
-            effort=spec.effort,
-            plan=spec.plan,
-            purpose=spec.purpose,
-            follows=spec.follows,
-            controller=local_host(),
-            boot_id=records.boot_id(),
-            pid=os.getpid(),
-        )
+    def _begin(self) -> JournalWriter:
+        """Begin the job's journal, or go on with it; whoever began it may not have got far."""
+        writer = JournalWriter.resume if self.spec.resumes else JournalWriter.create
+        journal = writer(self.spec.journal)
+        journal.write(started(self.spec) if journal.empty else resumed())
+        return journal
 
     def _enlist(self) -> None:
         spec = self.spec
@@ -162,7 +160,7 @@ class Worker:
             expected_s=spec.expected_s,
             wait_s=spec.wait_s,
         )
-        self._lease = Lease.take(request, on_lost=self._lost)
+        self._lease = Lease.take(request, on_lost=self._lost, kept=[self._lock])
         if spec.wanted is not None:
             self._placed(journal, self._lease, spec.wanted)
         journal.write(events.StateChanged(state="leased", detail=request.identity))
@@ -284,6 +282,12 @@ def main(argv: list[str] | None = None) -> int:
     for name in FOREIGN:
         os.environ.pop(name, None)
     spec = JobSpec.load(Path(words[0]))
+    failpoints.about(spec.board)
+    lock = durable.lock(spec.lock_file)
+    if lock is None:
+        print(f"{spec.board}: another worker has this job", file=sys.stderr)
+        return 1
+    failpoints.hit("worker.started")
     stop = Stop()
 
     def terminate(number: int, frame: FrameType | None) -> None:
@@ -293,7 +297,11 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     commands = _take_stdin()
     threading.Thread(target=stop.listen, args=(commands,), name="commands", daemon=True).start()
-    return Worker(spec, stop).run()
+    try:
+        return Worker(spec, stop, lock).run()
+    except JournalError as error:
+        print(error, file=sys.stderr)
+        return UNWRITABLE
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from farm.events import (
     Damage,
     Event,
     JobFinished,
+    JobResumed,
     JobStarted,
     Key,
     Placed,
@@ -152,7 +153,7 @@ class _Fold:
     boots: dict[int, BootRecord] = field(default_factory=dict)
     states: list[StateRecord] = field(default_factory=list)
     complaints: list[ComplaintRecord] = field(default_factory=list)
-    artifacts: list[ArtifactRecord] = field(default_factory=list)
+    artifacts: dict[str, ArtifactRecord] = field(default_factory=dict)
     placed: JobStarted | None = None
     end: JobFinished | None = None
     events: int = 1
@@ -184,11 +185,14 @@ class _Fold:
             case Complaint():
                 self._complaint(event)
             case Artifact():
-                self.artifacts.append(
-                    ArtifactRecord(*map(_text, (event.name, event.path, event.sha256, event.kind)))
+                # A job that was resumed tells of a file again once it has grown.
+                self.artifacts[event.path] = ArtifactRecord(
+                    *map(_text, (event.name, event.path, event.sha256, event.kind))
                 )
             case JobFinished():
                 self.end = event
+            case JobResumed():
+                self.end = None
             case JobStarted():
                 pass  # the first event, and no other
 
@@ -267,7 +271,7 @@ class _Fold:
             states=tuple(self.states),
             tests=(),
             complaints=tuple(self.complaints),
-            artifacts=tuple(self.artifacts),
+            artifacts=tuple(self.artifacts.values()),
         )
         head = hashlib.sha256(encode(self.start).encode()).hexdigest()
         return Folded(replace(job, tests=tuple(self._tests(job))), head)

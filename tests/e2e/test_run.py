@@ -178,7 +178,7 @@ def await_free_boards(own_farm: Any) -> None:
         pause.wait(0.1)
 
 
-def test_a_killed_run_leaves_its_journals_and_nothing_else(own_farm: Any) -> None:
+def test_a_killed_run_leaves_its_journals_and_can_be_finished(own_farm: Any) -> None:
     out = own_farm.folder / "out"
     process = own_farm.start("run", "mapcache", "--out", str(out))
     journal = own_farm.journal(out, "virt-smmuv3-1")
@@ -191,8 +191,19 @@ def test_a_killed_run_leaves_its_journals_and_nothing_else(own_farm: Any) -> Non
     assert {one["job"] for one in taken["journals"]} >= {"virt-smmuv3-1"}
     cases = own_farm.json("show", "last")["cases"]
     verdicts = [case["verdict"] for case in cases if case["board"] == "virt-smmuv3-1"]
-    assert sum(verdict in ("PASS", "SKIP") for verdict in verdicts) >= 3
+    kept = sum(verdict in ("PASS", "SKIP") for verdict in verdicts)
+    assert kept >= 3
     assert "MISS" in verdicts
+    resumed = own_farm.json("resume")  # in a lab like the one that went with its controller
+    assert resumed["exit"] == 0
+    assert all(set(job["verdicts"]) <= {"PASS", "SKIP"} for job in resumed["runs"][0]["jobs"])
+    again = list(events.read_journal(journal))
+    done = [event.nodeid for event in again if isinstance(event, events.CaseFinished)]
+    assert len(set(done)) == len(done) >= kept
+    assert [event.boot for event in again if isinstance(event, events.BoardReady)] == [1, 2]
+    after = own_farm.json("show", "last")["cases"]
+    assert len(after) == len(cases) and {case["verdict"] for case in after} <= {"PASS", "SKIP"}
+    assert own_farm.json("resume") == {"schema": 1, "exit": 0, "runs": []}
 
 
 def test_an_interrupt_ends_in_order_and_keeps_the_results(own_farm: Any) -> None:

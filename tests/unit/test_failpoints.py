@@ -67,12 +67,12 @@ def test_every_event_and_every_state_of_a_journal_is_a_point() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("keeper.ending", "is no failpoint"),
-        ("keeper.ending=explode", "is no failpoint"),
-        ("keeper.ended=kill", "no point 'keeper.ended'"),
-        ("keeper.ending#0=kill", "is no failpoint"),
-        ("keeper.ending=delay:x", "is no failpoint"),
-        ("keeper.ending=enospc", "nothing is written at 'keeper.ending'"),
+        ("worker.ending", "is no failpoint"),
+        ("worker.ending=explode", "is no failpoint"),
+        ("worker.ended=kill", "no point 'worker.ended'"),
+        ("worker.ending#0=kill", "is no failpoint"),
+        ("worker.ending=delay:x", "is no failpoint"),
+        ("worker.ending=enospc", "nothing is written at 'worker.ending'"),
     ],
 )
 def test_a_wrong_word_is_a_usage_error(text: str, said: str) -> None:
@@ -96,10 +96,10 @@ def test_a_word_is_for_its_board_and_its_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("action", "code"), [("kill", -9), ("exit", failpoints.EXIT_CODE)])
 def test_a_process_ends_at_its_point(action: str, code: int) -> None:
-    script = "from farm import failpoints; failpoints.hit('keeper.ending')"
+    script = "from farm import failpoints; failpoints.hit('worker.ending')"
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, VARIABLE: f"keeper.ending={action}"},
+        env={**os.environ, VARIABLE: f"worker.ending={action}"},
         check=False,
     )
     assert done.returncode == code
@@ -128,6 +128,7 @@ def an_event(kind: str) -> Any:
         "job_started": events.JobStarted(
             run="r", job="j", board="b", board_type="t", image=events.ImageInfo(profile="none")
         ),
+        "job_resumed": events.JobResumed(),
         "plan": events.Plan(tests=[]),
         "placed": events.Placed(board="b", image=events.ImageInfo(profile="none")),
         "board_ready": events.BoardReady(boot=1, kernel="6.12", boot_s=1.0),

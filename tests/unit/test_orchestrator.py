@@ -14,7 +14,9 @@ import pytest
 from farm import events
 from farm.errors import InfraError
 from farm.model import Verdict
+from farm.run.closing import started
 from farm.run.job import JobSpec
+from farm.run.journal import JournalWriter
 from farm.run.orchestrator import Job, Orchestrator
 
 PRELUDE = """
@@ -112,6 +114,38 @@ def test_a_killed_worker_leaves_the_other_job_unharmed(tmp_path: Path) -> None:
     assert not dead.ok
     assert "was killed by SIGKILL" in dead.reason
     assert dead.final_counts() == {Verdict.PASS: 1, Verdict.INFRA: 1, Verdict.MISS: 1}
+
+
+def test_a_dead_workers_journal_says_how_it_died(tmp_path: Path) -> None:
+    job = run([spec(tmp_path, "a", KILLED)])["a"]
+    *_, last = events.read_journal(job.spec.journal)
+    assert isinstance(last, events.JobFinished)
+    assert (last.ok, last.reason, last.orphaned) == (False, job.view.reason, False)
+
+
+def test_a_job_that_was_resumed_in_vain_ends_with_its_own_reason(tmp_path: Path) -> None:
+    job = spec(tmp_path, "a", "")
+    with JournalWriter.create(job.journal) as journal:
+        journal.write(started(job))
+        journal.write(events.JobFinished(ok=False, reason="its controller died", orphaned=True))
+    (job.folder / "worker.py").write_text("raise RuntimeError('broken')")
+    assert "ended with exit code 1" in run([job])["a"].view.reason
+    *_, last = events.read_journal(job.journal)
+    assert isinstance(last, events.JobFinished) and not last.orphaned
+
+
+class Mute(Recorder):
+    """Progress whose reader is gone."""
+
+    def update(self, jobs: Sequence[Job]) -> None:
+        raise BrokenPipeError
+
+    def say(self, text: str) -> None:
+        raise BrokenPipeError
+
+
+def test_a_run_that_cannot_show_its_progress_goes_on(tmp_path: Path) -> None:
+    assert run([spec(tmp_path, "a", WHOLE)], Mute())["a"].view.ok
 
 
 def test_a_worker_that_breaks_at_once_is_one_jobs_end(tmp_path: Path) -> None:

@@ -1,0 +1,238 @@
+"""``farm resume``: finishing what a dead controller left unfinished."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from farm import failpoints
+from farm.cli.carryout import end_leases_of_killed_jobs, orchestrate, settle
+from farm.cli.outcome import Outcome, as_object, print_summary
+from farm.cli.output import JsonFlag, err, error_text, print_json
+from farm.cli.ownlab import lab_again
+from farm.cli.phases import Phases
+from farm.errors import FarmError, JournalError, LabError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from farm.inventory import BoardType
+    from farm.run.job import JobSpec
+    from farm.run.orchestrator import Job
+    from farm.run.unfinished import Claim, Part, RunRecord
+    from farm.run.view import JobView
+
+    Views = Mapping[str, JobView]
+
+Say = Callable[[str], None]
+
+app = typer.Typer()
+
+CLOSED = "closed by farm resume --close"
+"""Why the tests never ran that a closed run had left."""
+
+
+@app.command()
+def resume(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run's id, or the start of one. Default: every run that is unfinished.",
+            show_default=False,
+        ),
+    ] = "",
+    close: Annotated[
+        bool,
+        typer.Option("--close", help="Run nothing any more: what is left is MISS."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Finish the runs that a dead controller left: killed, out of memory, or a power cut.
+
+    Boards that such a run still holds go off and are released. Tests that have a verdict keep it,
+    the rest run, under the same run's id. `farm run` does so by itself before it begins.
+
+    Examples:
+
+      farm resume                     finish whatever is unfinished
+
+      farm resume 20261121 --close    run nothing more of it; its tests that are left are MISS
+
+    Exits as `farm run` does, 0 where nothing was unfinished.
+    """
+    from farm.inventory import load_board_types
+
+    types = load_board_types()
+    outcomes = []
+    chosen = _chosen(run)
+    for claim in _claims(chosen):
+        outcomes.append(resume_one(claim, types, close=close, say=err().print))
+        if not as_json:
+            print_summary(outcomes[-1])
+    resumed = {outcome.run for outcome in outcomes}
+    for record in chosen:
+        if record.run not in resumed:
+            err().print(f"run {record.run} is being carried out by process {record.pid}")
+    if not chosen:
+        err().print("no run is unfinished")
+    codes = {outcome.exit for outcome in outcomes}
+    worst = next((code for code in (1, 3) if code in codes), 0)
+    if as_json:
+        print_json({"exit": worst, "runs": [as_object(outcome) for outcome in outcomes]})
+    raise typer.Exit(worst)
+
+
+def resume_all(types: Mapping[str, BoardType]) -> None:
+    """Finish every run that a dead controller left; trouble with one is told, and costs nothing.
+
+    A Ctrl-C meanwhile ends the command.
+    """
+    from farm.run import unfinished
+
+    for claim in _claims(unfinished.every()):
+        run = claim.record.run
+        say = err().print
+        say(f"run {run}: its controller died; finishing it first (--no-resume leaves it)")
+        try:
+            outcome = resume_one(claim, types, close=False, say=say)
+        except FarmError as error:
+            print(error_text(error), file=sys.stderr)
+            say(f"run {run}: still unfinished; close it with: farm resume {run} --close")
+            continue
+        say(f"run {run}: finished; look at it with: farm show {outcome.run}")
+        if _stopped(outcome.jobs):
+            raise typer.Exit(outcome.exit)
+
+
+def resume_one(claim: Claim, types: Mapping[str, BoardType], *, close: bool, say: Say) -> Outcome:
+    """Finish a run, or ``close`` it, and keep its results.
+
+    Raises:
+        UsageError: a file that its lab was made of is gone.
+        InfraError: a process of it does not end, or its lab is not to be had.
+    """
+    from farm.run.orchestrator import STOPPED
+    from farm.run.resumption import await_alone, look, settled
+
+    record = claim.record
+    try:
+        await_alone(record.jobs)
+        views = {spec.job: look(spec) for spec in record.jobs}
+        done = sum(view.done for view in views.values())
+        planned = sum(len(view.planned) for view in views.values())
+        say(f"run {record.run}: {done} of {planned or '?'} tests have their verdicts")
+        jobs: list[Job] = []
+        for part in record.parts:
+            if close or _stopped(jobs) or all(settled(s, views[s.job]) for s in part.jobs):
+                jobs += _end(part, views, CLOSED if close else STOPPED, say)
+            else:
+                jobs += _go_on(part, views, types, record.folder, say)
+        return settle(claim, jobs, at_any_rate=close)
+    finally:
+        claim.let_go()
+
+
+def _go_on(
+    part: Part, views: Views, types: Mapping[str, BoardType], folder: Path, say: Say
+) -> list[Job]:
+    """Run what is left of jobs, and return them all."""
+    from farm.board import payload
+    from farm.lab.coordinator import Coordinator, local_host
+    from farm.lab.lease import new_identity
+    from farm.lab.reconcile import end_dead_leases
+    from farm.run.job import JobSpec
+    from farm.run.resumption import resumption
+
+    with _lab(part, types, folder / "lab") as address:
+        for name in end_dead_leases(address):
+            say(f"{name}: switched off and released; the dead run held it")
+        with Coordinator(address, new_identity(local_host())) as lab:
+            places = lab.places()
+        found = [
+            resumption(spec.model_copy(update={"coordinator": address}), views[spec.job], places)
+            for spec in part.jobs
+        ]
+        payload.build()
+        failpoints.hit("resume.prepared")
+        try:
+            jobs, _ = orchestrate([one for one in found if isinstance(one, JobSpec)])
+        finally:
+            end_leases_of_killed_jobs(address)
+    ran = {job.spec.job: job for job in jobs}
+    return [
+        ran.get(spec.job) or _ended(spec, views[spec.job], str(reason), say)
+        for spec, reason in zip(part.jobs, found, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def _lab(part: Part, types: Mapping[str, BoardType], logs: Path) -> Iterator[str]:
+    if part.lab is None:
+        yield part.coordinator
+        return
+    with lab_again(part.lab, types, Phases(), logs=logs) as address:
+        yield address
+
+
+def _end(part: Part, views: Views, reason: str, say: Say) -> list[Job]:
+    """Run nothing any more: free the boards that are still held, and end the jobs' journals."""
+    from farm.lab.reconcile import end_dead_leases
+
+    try:
+        for name in end_dead_leases(part.coordinator):
+            say(f"{name}: switched off and released; the dead run held it")
+    except LabError as error:
+        if part.lab is None:  # a lab of the run's own went with it
+            say(f"{error.message}: boards that the run held may still be on")
+    return [_ended(spec, views[spec.job], reason, say) for spec in part.jobs]
+
+
+def _stopped(jobs: Sequence[Job]) -> bool:
+    from farm.run.orchestrator import STOPPED
+
+    return any(job.view.reason == STOPPED for job in jobs)
+
+
+def _ended(spec: JobSpec, view: JobView, reason: str, say: Say) -> Job:
+    """Return a job that does not go on, its journal ended."""
+    from farm.run.closing import close
+    from farm.run.orchestrator import Job
+    from farm.run.resumption import as_placed, look, settled
+    from farm.run.view import Follower
+
+    if not view.over:
+        try:
+            close(spec, "" if settled(spec, view) else reason)
+            view = look(spec)
+        except JournalError as error:
+            say(str(error))
+            view.close(reason)
+    return Job(as_placed(spec, view), view, Follower(spec.journal), over=True)
+
+
+def _chosen(run: str) -> list[RunRecord]:
+    from farm.run import unfinished
+
+    every = unfinished.every()
+    found = [record for record in every if record.run.startswith(run)]
+    if run and not found:
+        names = ", ".join(record.run for record in every)
+        raise UsageError(
+            f"no run {run!r} is unfinished",
+            next_step=f"unfinished are: {names}" if names else "nothing is; see: farm runs",
+        )
+    return found
+
+
+def _claims(records: Sequence[RunRecord]) -> Iterator[Claim]:
+    """Yield the runs whose controllers are dead, each while nobody else has it."""
+    from farm.run import unfinished
+
+    for record in records:
+        if (claim := unfinished.claim(record.run)) is not None:
+            yield claim

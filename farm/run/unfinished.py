@@ -1,0 +1,194 @@
+"""Runs that are owed: what a controller has begun, and whose results are not all kept yet.
+
+One small file per run below ``state_dir()/runs/``, written whole and fsynced before the first
+worker starts, and removed when the store has the results. A lock beside it is held by the
+controller that has the run: where nobody holds it, that controller is dead, on this machine or in
+an earlier boot of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from farm import failpoints, paths
+from farm.errors import InfraError
+from farm.lab import durable
+from farm.run.job import JobSpec
+
+MAX_RECORD = 64 << 20
+"""Longest record that is read, in bytes."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OwnLab(_Frozen):
+    """The virtual lab that a run brought up for itself: boards by type, and what they boot."""
+
+    boards: dict[str, int]
+    image: str = ""
+    kernel: Path | None = None
+    modules: Path | None = None
+    drivers: list[Path] = []
+
+
+class Part(_Frozen):
+    """Jobs that run side by side in one lab, which ends with its controller where it is ``lab``."""
+
+    coordinator: str
+    lab: OwnLab | None = None
+    jobs: list[JobSpec]
+
+
+class RunRecord(_Frozen):
+    """A run that has begun; ``db`` is where its results go, None for the usual place.
+
+    ``began`` is in seconds since the epoch, ``pid`` the controller's, for people to read.
+    """
+
+    v: int = 1
+    run: str
+    folder: Path
+    db: str | None = None
+    began: float
+    pid: int
+    parts: list[Part] = []
+
+    @property
+    def jobs(self) -> list[JobSpec]:
+        """Every job of the run, in the order in which they were begun."""
+        return [spec for part in self.parts for spec in part.jobs]
+
+
+class Claim:
+    """What a run owes: written down before it is begun, and this process's until it dies."""
+
+    def __init__(self, record: RunRecord, lock: int | None = None) -> None:
+        """Use :meth:`new` or :func:`claim`."""
+        self.record = record
+        self._lock = lock
+
+    @classmethod
+    def new(cls, run: str, folder: Path, db: str | None) -> Self:
+        """Return a claim to a run that owes nothing yet."""
+        return cls(RunRecord(run=run, folder=folder, db=db, began=time.time(), pid=os.getpid()))
+
+    def owe(self, part: Part) -> None:
+        """Write down jobs that are about to begin; before that, nothing of them may have.
+
+        Raises:
+            InfraError: the record cannot be written.
+        """
+        record = self.record.model_copy(update={"parts": [*self.record.parts, part]})
+        try:
+            if self._lock is None:
+                self._lock = durable.lock(_lock_path(record.run))
+                assert self._lock is not None, "nobody else knows this run yet"
+            failpoints.hit("controller.record")
+            self._write(record)
+        except OSError as error:
+            raise _unwritable(error) from error
+        failpoints.hit("controller.recorded")
+
+    def disown(self) -> None:
+        """Take back what was owed last: it has not begun.
+
+        Raises:
+            InfraError: the record cannot be written.
+        """
+        *parts, _ = self.record.parts
+        if not parts:
+            self.forget()
+            return
+        try:
+            self._write(self.record.model_copy(update={"parts": parts}))
+        except OSError as error:
+            raise _unwritable(error) from error
+
+    def forget(self) -> None:
+        """Remove the record: nothing is owed any more.
+
+        Raises:
+            InfraError: the folder cannot be written.
+        """
+        try:
+            durable.remove(_path(self.record.run))
+            _lock_path(self.record.run).unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(error) from error
+        self.let_go()
+        failpoints.hit("controller.forgotten")
+
+    def let_go(self) -> None:
+        """Leave the run to whoever wants to finish it; what is owed still is."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _write(self, record: RunRecord) -> None:
+        durable.write(_path(record.run), record.model_dump_json(indent=1))
+        self.record = record
+
+
+def claim(run: str) -> Claim | None:
+    """Take over a run whose controller is dead; nothing if it lives, or the run is over.
+
+    Raises:
+        InfraError: the folder of records cannot be written.
+    """
+    try:
+        lock = durable.lock(_lock_path(run))
+    except OSError as error:
+        raise _unwritable(error) from error
+    if lock is None:
+        return None
+    record = _read(_path(run))
+    if record is None:
+        with contextlib.suppress(OSError):
+            _lock_path(run).unlink(missing_ok=True)
+        os.close(lock)
+        return None
+    failpoints.hit("resume.claimed")
+    return Claim(record, lock)
+
+
+def every() -> list[RunRecord]:
+    """Return every run that is owed, oldest first, whether its controller lives or not."""
+    return [record for path in sorted(_folder().glob("*.json")) if (record := _read(path))]
+
+
+def _folder() -> Path:
+    made = paths.state_dir() / "runs"
+    made.mkdir(mode=0o700, parents=True, exist_ok=True)  # a database's URL may hold a password
+    return made
+
+
+def _path(run: str) -> Path:
+    return _folder() / f"{run}.json"
+
+
+def _lock_path(run: str) -> Path:
+    return _folder() / f"{run}.lock"
+
+
+def _read(path: Path) -> RunRecord | None:
+    """Return a record, or nothing where there is none that can be read."""
+    try:
+        with path.open("rb") as stream:
+            return RunRecord.model_validate_json(stream.read(MAX_RECORD))
+    except (OSError, ValidationError):
+        return None
+
+
+def _unwritable(error: OSError) -> InfraError:
+    return InfraError(
+        f"{_folder()}: the run cannot be recorded: {error.strerror}",
+        next_step="make room on its disk: without the record, nobody could clear up after a crash",
+    )
