@@ -1,5 +1,6 @@
 # make demo   run the main job on two virtual boards and write a report
 # make test   everything: lint, types, layers, unit, contract and end-to-end tests
+# make faults  kill, fill and cut whatever can be for SECONDS (60) from SEED, and count what it cost
 # make test-all  the slow ones as well: every suite twice on exact boards, reference kernels
 # make check  the quick part of it (under a minute, no QEMU, no network)
 # make bench  how quick it is, beside scp, labgrid's SSHDriver and a bare boot (QUICK=1: does it work)
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT := reports/output
 
-.PHONY: help setup setup-dev setup-reference system demo check test test-all bench clean
+.PHONY: help setup setup-dev setup-reference system demo check test test-all bench faults clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -62,6 +63,9 @@ test-all: check setup-reference
 
 bench: setup-dev
 	@PYTHONPATH=.:tests/support $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ONLY)
+
+faults: setup-dev
+	@$(BIN)/python tests/support/campaign.py $(or $(SECONDS),60) $(SEED)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,10 +8,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from network_lab import Outlets
 from scripted_lab import scripted
 
 from farm.lab.coordinator import Coordinator
@@ -19,40 +19,6 @@ from farm.lab.coordinator import Coordinator
 BIN = Path(sys.executable).parent
 
 __all__ = ["sample_lab", "scripted", "state"]
-
-
-class Outlets:
-    """HTTP outlets as labgrid's power model ``rest`` wants them: PUT 0 or 1, GET tells."""
-
-    def __init__(self) -> None:
-        self.state: dict[str, str] = {}
-        outlets = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                length = int(self.headers["Content-Length"])
-                outlets.state[self.path] = self.rfile.read(length).decode()
-                self._answer("")
-
-            def do_GET(self) -> None:
-                self._answer(outlets.state.get(self.path, "0"))
-
-            def _answer(self, body: str) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/outlet/{{index}}"
 
 
 @dataclass
@@ -154,5 +120,4 @@ def sample_lab(state: Path) -> Iterator[SampleLab]:
         yield lab
     finally:
         lab.stop()
-        outlets.server.shutdown()
-        outlets.server.server_close()
+        outlets.close()

@@ -1,4 +1,4 @@
-"""An SSH server on loopback that runs commands with this machine's shell."""
+"""An SSH server on loopback that runs commands with this machine's shell, or has them answered."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ import selectors
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import paramiko
 
 
 class ShellServer:
-    """Accepts one user's key and runs each exec request in ``folder``."""
+    """Accepts one user's key and runs each exec request in ``folder``.
 
-    def __init__(self, folder: Path) -> None:
+    ``answer`` gets channel and command instead, in a thread of its own. Servers of one folder have
+    the same keys.
+    """
+
+    def __init__(self, folder: Path, answer: Callable[[paramiko.Channel, str], None] | None = None):
         self.folder = folder
-        self.host_key = paramiko.ECDSAKey.generate()
-        client_key = paramiko.ECDSAKey.generate()
+        self.answer = answer
         self.key_file = folder / "client_key"
-        client_key.write_private_key_file(str(self.key_file))
-        self.accepted = client_key.asbytes()
+        self.host_key = _key(folder / "host_key")
+        self.accepted = _key(self.key_file).asbytes()
         self.transports: list[paramiko.Transport] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -57,6 +61,12 @@ class ShellServer:
                 transport.start_server(event=threading.Event(), server=_Interface(self))
 
 
+def _key(file: Path) -> paramiko.ECDSAKey:
+    if not file.exists():
+        paramiko.ECDSAKey.generate().write_private_key_file(str(file))
+    return paramiko.ECDSAKey.from_private_key_file(str(file))
+
+
 class _Interface(paramiko.ServerInterface):
     def __init__(self, server: ShellServer) -> None:
         self._server = server
@@ -72,7 +82,10 @@ class _Interface(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=self._run, args=(channel, command), daemon=True).start()
+        target, word = self._run, command
+        if self._server.answer is not None:
+            target, word = self._server.answer, command.decode()
+        threading.Thread(target=target, args=(channel, word), daemon=True).start()
         return True
 
     def _run(self, channel: paramiko.Channel, command: bytes) -> None:

@@ -1,0 +1,380 @@
+"""A campaign of deaths and troubles against ``farm run``, and the account of what they cost.
+
+A trial is one run on a :class:`NetworkLab` with something injected, what `farm resume` makes of
+it, and the account: every result that was once in a journal is in the store with its verdict, none
+is there twice, every planned test has one, no board is on or held, and a person's hold stands.
+
+``make faults`` runs trials at random for as long as it is told to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from network_lab import PERSON, SUITE, TESTS, NetworkLab
+
+from farm import events
+from farm.failpoints import EXIT_CODE, POINTS, VARIABLE, WRITES
+
+PATIENCE_S = 240.0
+"""Bound on waiting for what happens soon unless something is wrong."""
+
+RARE = ("rebooting", "case_blamed", "complaint", "job_resumed", "placed")
+"""Events that a run of the scripted boards does not have, or only one that is resumed."""
+
+CONTROLLER = tuple(name for name in POINTS if name.startswith("controller."))
+RESUME = tuple(name for name in POINTS if name.startswith("resume."))
+JOB = tuple(
+    name
+    for name in POINTS
+    if not name.startswith(("controller.", "resume.")) and name.split(".")[1] not in RARE
+)
+"""Points of worker and keeper that every job comes to, but for ``keeper.beat``."""
+
+FULL = tuple(name for name in JOB if name in WRITES)
+
+
+@dataclass(slots=True)
+class Account:
+    """What one trial did and cost; ``lost`` says in words what should not be."""
+
+    injected: str
+    runs: int = 0
+    results: int = 0
+    killed: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.doubled or self.held)
+
+    def __str__(self) -> str:
+        return "; ".join([*self.lost, *self.doubled, *self.held]) or "nothing lost"
+
+
+Journals = dict[Path, list[events.Event]]
+
+
+class Trial:
+    """One run with something injected. The last board of the lab is a person's."""
+
+    def __init__(self, lab: NetworkLab, boards: Sequence[str], injected: str) -> None:
+        self.lab = lab
+        self.boards = boards
+        self.account = Account(injected)
+        self.before = set(self._journal_files())
+        self.seen: Journals = {}
+        self.said = self.told = ""
+
+    def run(
+        self,
+        *words: str,
+        failpoints: str = "",
+        during: Callable[[Any], None] = lambda process: None,
+        stderr: int = subprocess.PIPE,
+        **more: str,
+    ) -> int:
+        """Run ``farm WORDS`` (a new run if there are none) and return its exit code.
+
+        ``during`` may do something to its process meanwhile.
+        """
+        command = words or (
+            "run", SUITE, "--no-check", *(word for name in self.boards for word in ("-b", name)),
+        )  # fmt: skip
+        variables = {VARIABLE: failpoints} if failpoints else {}
+        process = self.lab.start(*command, stderr=stderr, **variables, **more)
+        during(process)
+        self.said, told = process.communicate(timeout=PATIENCE_S)
+        self.told = told or ""
+        self.account.runs += 1
+        self.account.killed += process.returncode in (-signal.SIGKILL, EXIT_CODE)
+        self.note()
+        return process.returncode
+
+    def note(self) -> None:
+        """Remember every result that a journal holds now."""
+        for file in set(self._journal_files()) - self.before:
+            self.seen[file] = self.seen.get(file, []) + _events(file)
+
+    def settle(self) -> Account:
+        """Wait until nothing runs, have what is unfinished finished, and draw up the account."""
+        self._await(lambda: not self.lab.processes(), "a process of the farm did not end")
+        code = self.run("resume")
+        if code not in (0, 1, 3):
+            self.account.lost.append(f"farm resume ended with {code}: {self.told[-500:]}")
+        self._await(lambda: not self.lab.processes(), "a process of farm resume did not end")
+        with self.lab.client() as client:
+            self.lab.await_online(client)
+        self._results()
+        self._boards()
+        return self.account
+
+    def verdicts(self) -> list[Counter[str]]:
+        """Return how many tests of each job ended with each verdict, as the store has it."""
+        return [
+            Counter(row["verdict"] for row in self._stored(events_[0]) if row["board"] == name)
+            for file, events_ in sorted(self.seen.items())
+            for name in [file.parent.name]
+            if events_
+        ]
+
+    def _results(self) -> None:
+        for file, seen in self.seen.items():
+            known = _finished(_events(file))
+            twice = [key for key, count in Counter(k for k, _ in known).items() if count > 1]
+            self.account.doubled += [f"{file.parent.name}: {key} twice" for key in twice]
+            final = dict(known)
+            for key, verdict in _finished(seen):
+                if final.get(key) != verdict:
+                    self.account.lost.append(f"{file.parent.name}: {key} was {verdict}")
+            self._compare_store(file, known)
+        left = list((self.lab.folder / "state" / "farm" / "runs").glob("*.json"))
+        self.account.lost += [f"{path.name} is unfinished" for path in left]
+
+    def _compare_store(self, file: Path, known: list[tuple[tuple[str, int, int], str]]) -> None:
+        told = _events(file)
+        if not told or not isinstance(told[0], events.JobStarted):
+            self.account.lost.append(f"{file}: no job in it")
+            return
+        planned = {
+            key.nodeid for event in told if isinstance(event, events.Plan) for key in event.tests
+        }
+        rows = [row for row in self._stored(told[0]) if row["board"] == told[0].board]
+        self.account.results += len(rows)
+        if len(rows) != len(planned) or len(planned) not in (0, TESTS):
+            self.account.lost.append(
+                f"{told[0].board}: {len(rows)} verdicts of {len(planned)} tests"
+            )
+        ended = dict((key[0], verdict) for key, verdict in known)
+        for row in rows:
+            verdict = ended.get(f"{SUITE}/test_{SUITE}.py::test_case[{row['params']['number']}]")
+            if row["verdict"] not in (verdict, "INFRA", "MISS"):
+                self.account.lost.append(f"{told[0].board}: {row['verdict']} is not {verdict}")
+
+    def _stored(self, start: events.Event) -> list[dict[str, Any]]:
+        assert isinstance(start, events.JobStarted)
+        shown = self.lab.call("show", start.run, "--json")
+        return list(json.loads(shown.stdout)["cases"]) if shown.stdout else []
+
+    def _boards(self) -> None:
+        with self.lab.client() as client:
+            places = client.places()
+            waiting = [one.owner for one in client.reservations()]
+        *ours, persons = self.lab.boards
+        for name in ours:
+            if self.lab.boards[name].on:
+                self.account.held.append(f"{name} is on")
+            if not places[name].free:
+                self.account.held.append(f"{name} is held by {places[name].holder or 'somebody'}")
+        self.account.held += [f"{owner} still waits" for owner in waiting]
+        if places[persons].holder != f"desk/{PERSON}":
+            self.account.held.append(f"{persons} was taken from {PERSON}")
+        if self.lab.boards[persons].ran:
+            self.account.held.append(f"{persons} was used")
+        leases = self.lab.folder / "state" / "farm" / "leases"
+        self.account.held += [f"lease {path.name}" for path in leases.glob("*.json")]
+
+    def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            if time.monotonic() > deadline:
+                self.account.held.append(otherwise)
+                for pid in self.lab.processes():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(0.05)
+
+    def _journal_files(self) -> list[Path]:
+        return list((self.lab.folder / "data" / "farm" / "runs").glob("*/*/journal.jsonl"))
+
+
+def when_held(file: Path, act: Callable[[], None]) -> Callable[[Any], None]:
+    """Return what does something once a process waits at its failpoint (``hold:FILE``)."""
+
+    def watch(process: Any) -> None:
+        while not file.exists() and process.poll() is None:
+            time.sleep(0.02)
+        act()
+        file.unlink(missing_ok=True)
+
+    return watch
+
+
+def kill_after(seconds: float) -> Callable[[Any], None]:
+    """Return what kills a process after a while."""
+
+    def watch(process: Any) -> None:
+        time.sleep(seconds)
+        process.kill()
+
+    return watch
+
+
+def _events(file: Path) -> list[events.Event]:
+    return list(events.read_journal(file))
+
+
+def _finished(told: list[events.Event]) -> list[tuple[tuple[str, int, int], str]]:
+    return [
+        ((one.nodeid, one.attempt, one.replicate), str(one.verdict))
+        for one in {event.seq: event for event in told}.values()
+        if isinstance(one, events.CaseFinished)
+    ]
+
+
+# -- make faults
+
+
+class Campaign:
+    """Trials at random, each told as it ends."""
+
+    def __init__(self, lab: NetworkLab, chance: random.Random) -> None:
+        self._lab = lab
+        self._chance = chance
+        self._kinds: dict[str, Callable[[], Account]] = {
+            "kill the controller": self._kill_controller,
+            "kill workers and keepers": self._kill_jobs,
+            "kill at any moment": self._kill_any_moment,
+            "kill who resumes": self._kill_resumer,
+            "full disk": self._full_disk,
+            "coordinator restarts": lambda: self._held(self._lab.restart_coordinator),
+            "exporter vanishes": lambda: self._held(self._lab.restart_exporter),
+            "Ctrl-C, and twice": self._interrupt,
+        }
+
+    def go_on(self, seconds: float, tell: Callable[[str], None]) -> dict[str, list[Account]]:
+        """Run trials until the time is over; return the accounts by kind."""
+        until = time.monotonic() + seconds
+        found: dict[str, list[Account]] = {name: [] for name in self._kinds}
+        while time.monotonic() < until:
+            name = min(found, key=lambda kind: (len(found[kind]), self._chance.random()))
+            account = self._kinds[name]()
+            found[name].append(account)
+            tell(f"{name}: {account.injected}: {account}")
+        return found
+
+    def _trial(self, injected: str, boards: int = 2) -> Trial:
+        names = list(self._lab.boards)[:-1]
+        return Trial(self._lab, self._chance.sample(names, boards), injected)
+
+    def _kill_controller(self) -> Account:
+        point = self._chance.choice(CONTROLLER)
+        turn = self._chance.randrange(1, 40) if point == "controller.heard" else 1
+        trial = self._trial(f"{point}#{turn}=kill")
+        trial.run(failpoints=trial.account.injected)
+        return trial.settle()
+
+    def _kill_jobs(self) -> Account:
+        names = list(self._lab.boards)[:-1]
+        words = [f"{name}:{self._chance.choice(JOB)}=kill" for name in names]
+        trial = self._trial(",".join(words), len(names))
+        trial.run(failpoints=trial.account.injected)
+        return trial.settle()
+
+    def _kill_any_moment(self) -> Account:
+        seconds = round(self._chance.uniform(0.2, 9.0), 2)
+        trial = self._trial(f"SIGKILL after {seconds} s")
+
+        def strike(process: Any) -> None:
+            time.sleep(seconds)
+            victims = self._lab.processes()
+            for pid in self._chance.sample(victims, self._chance.randint(0, len(victims))):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+        trial.run(during=strike)
+        return trial.settle()
+
+    def _kill_resumer(self) -> Account:
+        first = f"controller.heard#{self._chance.randrange(1, 30)}=kill"
+        second = (
+            f"{self._chance.choice((*RESUME, *CONTROLLER[3:], 'journal.job_resumed.after'))}=kill"
+        )
+        trial = self._trial(f"{first} then {second}")
+        trial.run(failpoints=first)
+        trial.run("resume", failpoints=second)
+        return trial.settle()
+
+    def _full_disk(self) -> Account:
+        names = list(self._lab.boards)[:-1]
+        words = [f"{name}:{self._chance.choice(FULL)}=enospc" for name in names]
+        words += [
+            f"{self._chance.choice(sorted(WRITES - set(FULL)))}=enospc"
+        ] * self._chance.choice((0, 0, 1))
+        trial = self._trial(",".join(words), len(names))
+        trial.run(failpoints=trial.account.injected)
+        return trial.settle()
+
+    def _held(self, act: Callable[[], None]) -> Account:
+        trial = self._trial("")
+        file = self._lab.folder / "held"
+        point = self._chance.choice(JOB)
+        trial.account.injected = f"at {point}"
+        word = f"{trial.boards[0]}:{point}#1=hold:{file}"
+        trial.run(failpoints=word, during=when_held(file, act))
+        return trial.settle()
+
+    def _interrupt(self) -> Account:
+        trial = self._trial("")
+        seconds, twice = round(self._chance.uniform(1.0, 8.0), 2), self._chance.random() < 0.5
+        trial.account.injected = f"after {seconds} s{', twice' if twice else ''}"
+
+        def strike(process: Any) -> None:
+            time.sleep(seconds)
+            for _ in range(1 + twice):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.3)
+
+        trial.run(during=strike)
+        return trial.settle()
+
+
+def main() -> int:
+    """Run the campaign for SECONDS (first argument) from SEED (second); print what it cost."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(2**31)
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    print(f"SEED={seed} SECONDS={seconds:g}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="farm-faults-") as folder:
+        lab = NetworkLab(Path(folder), 4)
+        try:
+            campaign = Campaign(lab, random.Random(seed))
+            found = campaign.go_on(seconds, lambda line: print(line, flush=True))
+        finally:
+            lab.close()
+    head = ("injected", "trials", "kills", "results", "lost", "doubled", "held")
+    print("{:26} {:>7} {:>7} {:>8} {:>5} {:>8} {:>5}".format(*head))
+    total = Account("total")
+    trials = 0
+    for name, accounts in found.items():
+        trials += len(accounts)
+        row = [sum(getattr(one, what) for one in accounts) for what in ("killed", "results")]
+        row += [sum(len(getattr(one, w)) for one in accounts) for w in ("lost", "doubled", "held")]
+        print("{:26} {:7} {:7} {:8} {:5} {:8} {:5}".format(name, len(accounts), *row))
+        for one in accounts:
+            total.lost += one.lost
+            total.doubled += one.doubled
+            total.held += one.held
+    print(f"{trials} trials: {'nothing lost' if total.clean else total}")
+    return 0 if total.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
