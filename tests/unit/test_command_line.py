@@ -372,3 +372,11 @@ def test_the_documents_name_every_part_and_page() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
     assert [page for page in pages if f"(docs/{page})" not in readme] == []
+
+
+def test_the_boards_that_farm_lab_up_starts_are_those_of_its_help(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "lab", "up", "--help") == 0
+    told = set(re.findall(r"virt-\w+", capsys.readouterr().out.partition("Default:")[2][:200]))
+    assert told == set(virtual.default_types(inventory.load_board_types()))
