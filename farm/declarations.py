@@ -27,6 +27,8 @@ FEATURES: Mapping[str, str] = {
     "vivid": "the virtual video test driver",
     "heaps": "/dev/dma_heap",
     "sw_sync": "debugfs sync/sw_sync",
+    "refdev": "the driver of the reference device",
+    "refdev_refused": "a reference device whose address bits do not reach memory, and no IOMMU",
     "igt": "IGT GPU tools are installed",
 }
 """Every feature that a board type or an image profile may declare, with its meaning."""

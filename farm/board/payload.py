@@ -48,6 +48,8 @@ _FLAGS = (
 _HOST_ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64"}
 _COMPILE_LIMIT_S = 600
 _CASE = re.compile(rb"\s*CASE\(\s*(\w+)\s*,")
+_CASE_HEAD = re.compile(rb"^CASE\(\s*(\w+)\s*,(.*?)^\{", re.M | re.S)
+_NEEDS = re.compile(rb"\.needs = \"(\w+)\"")
 _FIRST_ERROR = re.compile(
     r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):\d+: (?:fatal )?error: (?P<text>.*)$", re.M
 )
@@ -120,13 +122,20 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
     return built
 
 
-def check_case_names() -> None:
-    """Make sure that no two cases below ``testsuites/`` have one name; compiles nothing.
+def needs_of_cases(extra: Sequence[Path] = ()) -> dict[str, str]:
+    """Return what each case below ``testsuites/`` and in ``extra`` needs; compiles nothing.
+
+    That is ``smp``, or nothing: ``struct farm_case`` in ``testsuites/payload/farm.h``.
 
     Raises:
-        UsageError: two have; names both places.
+        UsageError: two cases have one name; names both places.
     """
-    _checked(_collect(()))
+    found = {}
+    for source in _checked(_collect(extra)):
+        for match in _CASE_HEAD.finditer(source.content):
+            needs = _NEEDS.search(match[2])
+            found[match[1].decode()] = needs[1].decode() if needs else ""
+    return found
 
 
 # --- sources -----------------------------------------------------------------------------------

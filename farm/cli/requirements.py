@@ -185,9 +185,10 @@ def _able(
             if image not in profiles:
                 continue
             declared = devices(one, profiles[image])
-            features = one.features | profiles[image].features
+            smp = {"smp"} if one.virtual is None or one.virtual.smp > 1 else set()
+            has = one.features | profiles[image].features | smp
             for name, listed in tests.items():
-                if any(test.runs_on(declared, features) for test in listed):
+                if any(test.runs_on(declared, has) for test in listed):
                     able = found.setdefault(name, {})
                     able[one.name] = (*able.get(one.name, ()), image)
     return found

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from farm import paths
+from farm.board import payload
 from farm.board.envfile import check_environment
 from farm.errors import TestBroken, UsageError
 from farm.inventory import BoardType
 from farm.model import Device
-from farm.pytest_plugin.collection import features_of, nodeid_of, requirements_of
+from farm.pytest_plugin.collection import needs_of, nodeid_of, requirements_of
 from farm.pytest_plugin.selectors import Selector, select
 from farm.suites import EVERY_MARKER
 from farm.yamlfile import nearest
@@ -57,18 +58,19 @@ class Narrowing:
 class Listed:
     """One collected test: its id, its function's id, what it is evidence for, and what it needs.
 
-    ``axes`` are the selectors that it runs over, ``features`` what must be declared.
+    ``axes`` are the selectors that it runs over, ``needs`` what must be declared, and ``smp`` where
+    it needs more than one CPU.
     """
 
     nodeid: str
     function: str
     requirements: tuple[str, ...]
     axes: Mapping[str, Selector] = field(default_factory=dict)
-    features: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
-    def runs_on(self, devices: Sequence[Device], features: Collection[str]) -> bool:
+    def runs_on(self, devices: Sequence[Device], has: Collection[str]) -> bool:
         """Return whether a board that declares these has what it needs."""
-        if not set(self.features) <= set(features):
+        if not set(self.needs) <= set(has):
             return False
         return all(select(selector, devices) for selector in self.axes.values())
 
@@ -93,16 +95,17 @@ class _Collected:
                 )
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.listed = [_listed(item) for item in session.items]
+        cases = payload.needs_of_cases()
+        self.listed = [_listed(item, cases) for item in session.items]
 
 
-def _listed(item: pytest.Item) -> Listed:
+def _listed(item: pytest.Item, cases: Mapping[str, str]) -> Listed:
     nodeid = nodeid_of(item)
     axes = {
         axis: one for marker in item.iter_markers("over") for axis, one in marker.kwargs.items()
     }
     function = nodeid.partition("[")[0]
-    return Listed(nodeid, function, requirements_of(item), axes, features_of(item))
+    return Listed(nodeid, function, requirements_of(item), axes, needs_of(item, cases))
 
 
 def collect(

@@ -5,11 +5,12 @@ Nothing here boots a board: what never ran could not be counted as MISS otherwis
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from farm import paths
 from farm.board import payload
 from farm.declarations import FEATURES
 from farm.errors import FarmError, UsageError
@@ -83,21 +84,46 @@ def _skipped(reason: str) -> object:
 
 
 def check_suites(items: list[pytest.Item]) -> None:
-    """Make sure that each item's suite says what it is, and that no two cases have one name.
+    """Make sure that each item's suite says what it is, and that its markers name what there is.
 
     Raises:
-        pytest.UsageError: a suite's file is wrong, or a name stands twice; starts with
-            ``file:line:``.
+        pytest.UsageError: a suite's file is wrong, two cases have one name, or a marker names an
+            unknown case or requirement; starts with ``file:line:``.
     """
     files = dict.fromkeys(item.path for item in items)
     folders = dict.fromkeys(filter(None, map(_suite_folder, files)))
+    if not folders:
+        return
+    own = paths.testsuites()
     try:
         for folder in folders:
             load_suite(folder / FILE_NAME)
-        if folders:
-            payload.check_case_names()
+        known = {
+            "case": set(payload.needs_of_cases([one for one in folders if one.parent != own])),
+            "requirement": set(load_requirements()),
+        }
     except FarmError as error:
         raise usage_error(error) from error
+    for item in items:
+        if _suite_folder(item.path) is not None:
+            _check_markers(item, known)
+
+
+def _check_markers(item: pytest.Item, known: Mapping[str, Collection[str]]) -> None:
+    for kind, names in known.items():
+        for name in (str(one) for mark in item.iter_markers(kind) for one in mark.args):
+            if name not in names:
+                line = (item.location[1] or 0) + 1
+                raise pytest.UsageError(
+                    f"{item.path}:{line}: no {kind} {name!r}{nearest(name, set(names))}"
+                )
+
+
+def needs_of(item: pytest.Item, cases: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what an item needs of its board: features, and ``smp`` where one of its cases does."""
+    named = {str(name) for mark in item.iter_markers("case") for name in mark.args}
+    needs = {cases.get(name, "") for name in named} - {""}
+    return (*features_of(item), *sorted(needs))
 
 
 def leave_out_full(config: pytest.Config) -> None:

@@ -192,6 +192,23 @@ def test_a_broken_suite_fails_collection_with_file_and_line(project: Project, bo
     assert f"ERROR: {file}:2: titel: unknown key (did you mean 'title'?)" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ('requirement("SYN-111")', "no requirement 'SYN-111' (did you mean 'SYN-11'?)"),
+        ('case("poll_fencse")', "no case 'poll_fencse' (did you mean 'poll_fences'?)"),
+    ],
+)
+def test_a_marker_that_names_nothing_fails_collection(
+    project: Project, marker: str, said: str
+) -> None:
+    text = f"import pytest\n\n\n@pytest.mark.{marker}\ndef test_it():\n    pass\n"
+    file = project.write("suite/test_it.py", text)
+    done = project.pytest("suite", "--collect-only")
+    assert done.returncode == 4
+    assert f"ERROR: {file}:4: {said}" in done.stderr
+
+
 def test_two_cases_of_one_name_fail_collection_with_file_and_line(project: Project) -> None:
     case = 'CASE(one_name, "It has a name.")\n{\n}\n'
     project.write("testsuites/suite/suite.toml", suite_toml("suite"))

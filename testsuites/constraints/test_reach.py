@@ -60,12 +60,9 @@ def test_device_reaches_memory_beyond_its_bits(board, exporter, importer, mode, 
 
 
 @pytest.mark.requirement("CON-4")
+@pytest.mark.declared("refdev", "refdev_refused")
 def test_28_bits_without_an_iommu_are_refused(board):
     """Where 28 bits do not reach memory and no IOMMU helps, the driver refuses the device."""
-    if "refdev" not in board.profile.modules:
-        pytest.skip(f"{board.profile.name} has no driver for the reference device")
-    if board.type.iommu or any(device.kind == "refdev" for device in board.devices):
-        pytest.skip(f"{board.type.name} declares a reference device that works")
     functions = {
         name: device
         for name, device in board.topology["devices"].items()

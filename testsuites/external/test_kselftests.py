@@ -13,18 +13,17 @@ LIMIT_S = 600.0
 """Seconds are usual; the stress tests of sync take minutes under emulation on a busy machine."""
 
 
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    about = [pytest.mark.declared(kselftests.SELFTESTS[name].feature)]
+    return about + ([pytest.mark.requirement("SYN-11")] if "sync" in name else [])
+
+
 @pytest.mark.parametrize(
-    "selftest",
-    [
-        pytest.param(name, marks=[pytest.mark.requirement("SYN-11")] if "sync" in name else [])
-        for name in kselftests.SELFTESTS
-    ],
+    "selftest", [pytest.param(name, marks=_marks(name)) for name in kselftests.SELFTESTS]
 )
 def test_kselftest(external, programs: Programs, selftest: str) -> None:
     """Run one selftest; its TAP is believed where its exit status does not contradict."""
     wanted = kselftests.SELFTESTS[selftest]
-    if wanted.feature not in programs.features:
-        pytest.skip(f"{programs.type.name} with {programs.profile.name} has no {wanted.feature}")
     source = kselftests.source_of(programs.made_of)
     if source is None:
         pytest.skip(f"nothing tells which source the kernel of {programs.profile.name} is from")
