@@ -5,10 +5,13 @@
 #include "refdevice.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #define PATIENCE_MS 10000	/* a transfer takes 100 ms, and is given up after 2 s */
 
@@ -39,6 +42,20 @@ int refdev_open(const char *address)
 	if (fd < 0)
 		fail("no reference device at '%s': %s", address, errname(fd));
 	return fd;
+}
+
+void refdev_function(int fd, char name[64])
+{
+	char path[PATH_MAX], target[PATH_MAX];
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		broken("fstat: %s", errname(errno));
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/device", major(status.st_rdev),
+		 minor(status.st_rdev));
+	if (!realpath(path, target))
+		broken("%s: %s", path, errname(errno));
+	snprintf(name, 64, "%s", strrchr(target, '/') + 1);
 }
 
 int refdev_call_raw(int fd, unsigned long request, void *argument)

@@ -12,6 +12,11 @@
 int refdev_open_raw(const char *address);
 int refdev_open(const char *address);
 
+#define REFDEV_DRIVER "/sys/bus/pci/drivers/refdev"
+
+/* The PCI function behind an open node, as sysfs calls it: "0000:00:04.0". */
+void refdev_function(int fd, char name[64]);
+
 /* Any ioctl of refdev.h. 0 or -errno. */
 int refdev_call_raw(int fd, unsigned long request, void *argument);
 
@@ -41,6 +46,7 @@ struct refdev_counters refdev_counters(int fd);
 
 #ifndef FARM_HELPERS
 #define refdev_open(...) FARM_AT(refdev_open(__VA_ARGS__))
+#define refdev_function(...) FARM_AT(refdev_function(__VA_ARGS__))
 #define refdev_info(...) FARM_AT(refdev_info(__VA_ARGS__))
 #define refdev_attach(...) FARM_AT(refdev_attach(__VA_ARGS__))
 #define refdev_detach(...) FARM_AT(refdev_detach(__VA_ARGS__))

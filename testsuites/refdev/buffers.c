@@ -156,7 +156,10 @@ static int refdev_check(const struct refdev_buffer *buffer,
 	return 0;
 }
 
-/* The reservation lock is held, the engine idle, and no fence of others in the way. */
+/*
+ * The reservation lock is held, the engine idle, and no fence of others in the way. An exporter may
+ * add a fence while it maps, so a slot for ours is reserved after that.
+ */
 static int refdev_run(struct refdev *device, struct refdev_buffer *buffer,
 		      struct refdev_transfer *transfer)
 {
@@ -165,29 +168,39 @@ static int refdev_run(struct refdev *device, struct refdev_buffer *buffer,
 	struct dma_fence *fence;
 	dma_addr_t address;
 	u32 length = transfer->length;
+	bool signalling;
 	int err;
 
-	err = dma_resv_reserve_fences(resv, 1);
-	if (err)
-		return err;
 	if (!(buffer->flags & REFDEV_CACHED))
 		refdev_unmap(device, buffer);
 	err = refdev_map(device, buffer);
 	if (err)
 		return err;
 	address = refdev_address(buffer->table, transfer->offset, &length);
+	err = -EIO;		/* the exporter's map is not what the device can use */
 	if (!length || address + length - 1 > dma_get_mask(&device->pdev->dev))
-		return -EIO;	/* the exporter's map is not what the device can use */
+		goto unmap;
+	err = dma_resv_reserve_fences(resv, 1);
+	if (err)
+		goto unmap;
+	err = -ENOMEM;
 	fence = refdev_fence_new(device);
 	if (!fence)
-		return -ENOMEM;
+		goto unmap;
 	transfer->length = length;
 	transfer->dma_address = address;
+	signalling = dma_fence_begin_signalling();
 	dma_resv_add_fence(resv, fence, write ? DMA_RESV_USAGE_WRITE : DMA_RESV_USAGE_READ);
 	dma_fence_put(buffer->last);
 	buffer->last = fence;
 	refdev_start(device, fence, address, transfer);
+	dma_fence_end_signalling(signalling);
 	return 0;
+
+unmap:
+	if (!(buffer->flags & REFDEV_CACHED))
+		refdev_unmap(device, buffer);
+	return err;
 }
 
 /* Starts the transfer; -EAGAIN where it would have to wait first. */

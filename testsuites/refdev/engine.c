@@ -163,7 +163,19 @@ static irqreturn_t refdev_interrupt(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
-/* Whoever waits for a fence must get it. The engine cannot be stopped, so it is not used again. */
+/*
+ * Whoever waits for a fence must get it, and may unmap or free the memory then: so the device is
+ * first kept from the bus. What it wrote before comes ahead of the answer to the read. There is no
+ * way to stop the engine itself, so it is not used again.
+ */
+static void refdev_stop(struct refdev *device)
+{
+	u16 command;
+
+	pci_clear_master(device->pdev);
+	pci_read_config_word(device->pdev, PCI_COMMAND, &command);
+}
+
 static void refdev_watchdog(struct timer_list *timer)
 {
 	struct refdev *device = container_of(timer, struct refdev, watchdog);
@@ -171,6 +183,7 @@ static void refdev_watchdog(struct timer_list *timer)
 
 	if (!fence)
 		return;
+	refdev_stop(device);
 	dev_err(&device->pdev->dev, "the transfer did not end within %u ms\n", WATCHDOG_MS);
 	refdev_count(device, COUNT_TIMEOUTS);
 	dma_fence_set_error(fence, -ETIMEDOUT);

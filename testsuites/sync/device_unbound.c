@@ -3,31 +3,8 @@
 #include "buffer.h"
 #include "refdevice.h"
 
-#include <limits.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
-
-#define DRIVER "/sys/bus/pci/drivers/refdev"
-
-/* The PCI function behind an open node: "0000:00:04.0". */
-static void function_of(int device, char name[64])
-{
-	char path[PATH_MAX], target[PATH_MAX];
-	struct stat status;
-
-	if (fstat(device, &status) < 0)
-		broken("fstat: %s", errname(errno));
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/device", major(status.st_rdev),
-		 minor(status.st_rdev));
-	if (!realpath(path, target))
-		broken("%s: %s", path, errname(errno));
-	snprintf(name, 64, "%s", strrchr(target, '/') + 1);
-}
 
 static void is_gone(int device, uint32_t id, int dmabuf)
 {
@@ -52,7 +29,7 @@ CASE(device_unbound, "A device that goes away with a file open and DMA in flight
 	struct refdev_counters left;
 	char name[64];
 
-	function_of(device, name);
+	refdev_function(device, name);
 	info("function", "%s", name);
 	window_begin();
 	id = refdev_attach(device, buffer.fd, flags);
@@ -60,7 +37,7 @@ CASE(device_unbound, "A device that goes away with a file open and DMA in flight
 	sync_file = sync_file_export(buffer.fd, DMA_BUF_SYNC_RW);
 	check(sync_file_status(sync_file) == 0, "the transfer was over before the device went away");
 
-	write_file(DRIVER "/unbind", name);
+	write_file(REFDEV_DRIVER "/unbind", name);
 	window_end("unbound");
 	check(sync_file_status(sync_file) == 1, "the transfer's fence is pending, its device gone");
 	poll_ready(buffer.fd, POLLIN | POLLOUT, 0);
@@ -74,7 +51,7 @@ CASE(device_unbound, "A device that goes away with a file open and DMA in flight
 	      (unsigned long long)(left.fences_init - left.fences_signalled));
 
 	/* It comes back, as another device to those who have the old one open. */
-	write_file(DRIVER "/bind", name);
+	write_file(REFDEV_DRIVER "/bind", name);
 	is_gone(device, id, buffer.fd);
 	close(device);
 	device = refdev_open(param_str("importer"));

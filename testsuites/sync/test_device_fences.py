@@ -50,3 +50,15 @@ def test_device_that_goes_away_releases_its_waiters(board, exporter, importer, m
     maps = result.counter("dma_map_sg", phase="unbound")
     control(maps, "nothing was mapped, so nothing can be left")
     assert result.counter("dma_unmap_sg", phase="unbound") == maps
+
+
+@pytest.mark.requirement("SYN-5", "SYN-6")
+@pytest.mark.case("device_timeout")
+@pytest.mark.over(exporter=kernel_buffer, importer="refdev importer")
+@pytest.mark.parametrize("mode", ["per-use", "cached"])
+def test_transfer_that_never_ends_is_given_up(board, exporter, importer, mode):
+    """A device that never finishes is taken off the bus, then its waiters get ETIMEDOUT."""
+    result = board.run("device_timeout", exporter=exporter, importer=importer, mode=mode)
+    maps = result.counter("dma_map_sg", phase="timeout")
+    control(maps, "nothing was mapped, so nothing can be left")
+    assert result.counter("dma_unmap_sg", phase="timeout") == maps
