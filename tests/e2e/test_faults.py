@@ -238,17 +238,21 @@ def test_a_stream_that_cannot_be_believed_is_no_verdict(run_pytest: Pytest, tmp_
 
 
 @pytest.mark.parametrize("profile", ["reference-6.12"], indirect=True)  # Debian's has no LKDTM
-def test_a_warning_that_the_kernel_runs_fails_its_test(
+def test_a_warning_that_the_kernel_runs_fails_its_test_and_the_next_goes_on(
     run_pytest: Pytest, tmp_path: Path, profile: str
 ) -> None:
     out = tmp_path / "out"
-    suite = SUITES / "warning_suite.py"
+    suites = (str(SUITES / "warning_suite.py"), str(SUITES / "reference_suite.py"))
     done = run_pytest(
-        *("--lg-env", str(CONFIG), str(suite), "--farm-out", str(out), "--farm-image", profile)
+        *("--lg-env", str(CONFIG), *suites, "--farm-out", str(out), "--farm-image", profile)
     )
     assert done.returncode == 1, done.stdout
     found = list(events.read_journal(out / "journal.jsonl"))
-    assert verdicts(found) == [("warns", 1, Verdict.FAIL), ("is_clean", 1, Verdict.PASS)]
+    assert verdicts(found) == [
+        ("warns", 1, Verdict.FAIL),
+        ("is_clean", 1, Verdict.PASS),
+        ("device_reads", 1, Verdict.PASS),
+    ]
     finished = next(event for event in found if isinstance(event, events.CaseFinished))
     assert "the kernel complained (warning)" in finished.reason and "lkdtm" in finished.reason
     assert any("Call trace" in line for line in finished.console)
