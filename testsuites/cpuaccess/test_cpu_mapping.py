@@ -34,8 +34,9 @@ def test_first_cpu_access_maps_once(board, exporter):
 def snoops(importer: Device, board) -> bool:
     """Whether an importer's DMA snoops the CPU's caches, as far as its kernel knows.
 
-    Devices that no bus describes (vgem, vkms and vivid are platform devices that their drivers
-    make) do not on arm64: nothing sets dma_coherent (arch/arm64/mm/dma-mapping.c).
+    Devices that no bus describes (vivid, vgem and vkms, which their drivers make: platform devices,
+    the latter two faux devices in 7.x) do not on arm64: nothing sets dma_coherent
+    (arch/arm64/mm/dma-mapping.c).
     """
     if importer.coherent is not None:
         return importer.coherent
@@ -47,7 +48,7 @@ def syncs_per_attachment(importer: Device, board) -> int:
     """Calls of dma_sync_sg_for_cpu that reach the DMA API for one mapped attachment.
 
     dma_dev_need_sync() leaves them out for devices that snoop, but only where the driver has set a
-    DMA mask: dma_set_mask() is what calls dma_setup_skip_sync() (kernel/dma/mapping.c, 6.10 and
+    DMA mask: dma_set_mask() is what calls dma_setup_need_sync() (kernel/dma/mapping.c, 6.10 and
     later). cirrus never sets one. What is bounced needs them again (dma_reset_need_sync()), and
     with DMA_API_DEBUG none is left out (dma_dev_need_sync(), include/linux/dma-mapping.h).
     """
