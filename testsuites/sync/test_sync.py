@@ -25,14 +25,11 @@ def test_poll_tells_readers_from_writers(board, exporter, fencer, expect):
 def test_sync_start_waits_and_wakes(board, exporter, fencer, expect):
     """A CPU access sleeps until the device has written, then wakes; how soon is sampled."""
     expect.sharing(exporter, fencer)
-    telling = (
-        exporter == fencer
-    )  # which every board with fences has; the others are for their median
-    rounds, phases = (1000, ("p50", "p99", "max")) if telling else (100, ("p50", "max"))
+    # Every board with fences has the fencer's own buffer; the others' are for their median.
+    rounds = 1000 if exporter == fencer else 100
     result = board.run("sync_wakes", exporter=exporter, fencer=fencer, rounds=rounds)
-    latency = [result.value("wake_latency", phase=phase) for phase in phases]
-    assert latency == sorted(latency)
-    control(latency[0], "half of the wake-ups took no time: the two clocks are not one")
+    half = result.value("wake_latency", phase="p50")
+    control(half, "half of the wake-ups took no time: the two clocks are not one")
 
 
 @pytest.mark.requirement("SYN-3")
