@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}"
         )
     began = datetime.now(UTC).isoformat(timespec="seconds")
+    where = results.machine()
     parts: list[Part] = []
     failed = False
     for name in [name for name in BENCHMARKS if name in chosen.names or not chosen.names]:
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         except FarmError as error:
             failed = True
             print(error_text(error), file=sys.stderr)
-    body = results.as_object(parts, quick=chosen.quick, began=began)
+    body = results.as_object(parts, quick=chosen.quick, began=began, where=where)
     path = results.save(body, paths.data_dir() / "benchmarks")
     _print(parts)
     print(path)

@@ -120,16 +120,19 @@ def machine() -> dict[str, Any]:
     }
 
 
-def as_object(parts: Iterable[Part], *, quick: bool, began: str) -> dict[str, Any]:
-    """Return everything as one object for JSON."""
-    changed = _said("git", "status", "--porcelain", "--untracked-files=no")
+def as_object(
+    parts: Iterable[Part], *, quick: bool, began: str, where: dict[str, Any]
+) -> dict[str, Any]:
+    """Return everything as one object for JSON; ``where`` is the :func:`machine` as it began."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    changed = _said(*git, "status", "--porcelain", "--untracked-files=no")
     return {
         "schema": SCHEMA,
         "began": began,
         "quick": quick,
-        "commit": _said("git", "rev-parse", "HEAD") + ("+" if changed else ""),
+        "commit": _said(*git, "rev-parse", "HEAD") + ("+" if changed else ""),
         "farm_version": __version__,
-        "machine": machine(),
+        "machine": where,
         "benchmarks": [
             {
                 "name": part.name,
