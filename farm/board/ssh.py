@@ -231,7 +231,11 @@ class SshLink:
         return f"{self._address.username}@{self._address.host}:{self._address.port}"
 
     def _tcp(self) -> socket.socket:
-        return socket.create_connection((self._address.host, self._address.port), self._timeout)
+        where = (self._address.host, self._address.port)
+        connection = socket.create_connection(where, self._timeout)
+        # Many small packets, most of them answered before the next: none should wait for an ACK.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def _start(self, command: str, timeout: float) -> paramiko.Channel:
         if self._transport is None or not self._transport.is_active():
