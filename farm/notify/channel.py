@@ -1,0 +1,78 @@
+"""What is told, to whom, and the few times that it is tried."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from farm.errors import InfraError
+
+PAUSES_S = (2.0, 8.0)
+"""Pauses before the second and the third try, in seconds."""
+
+
+class NotTold(InfraError):
+    """A message did not get through; ``final`` says that trying again would not help."""
+
+    def __init__(self, message: str, *, final: bool = False, next_step: str = "") -> None:
+        """Keep whether to try again beside the sentence."""
+        super().__init__(message, next_step=next_step)
+        self.final = final
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is told: a line, a text, the morning report's page, and the same as JSON."""
+
+    subject: str
+    text: str
+    html: str
+    body: Mapping[str, Any]
+
+
+class Channel(Protocol):
+    """A way to tell somebody; ``to`` says whom, without a secret."""
+
+    to: str
+
+    def send(self, message: Message) -> None:
+        """Send a message.
+
+        Raises:
+            NotTold: it did not get through.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of telling one of them; ``problem`` is empty where it went well."""
+
+    to: str
+    tries: int
+    problem: str
+
+
+def deliver(
+    channels: Sequence[Channel], message: Message, *, sleep: Callable[[float], None] = time.sleep
+) -> list[Delivery]:
+    """Tell everybody, whatever becomes of the others; never raises for what a channel does."""
+    return [_tell(channel, message, sleep) for channel in channels]
+
+
+def _tell(channel: Channel, message: Message, sleep: Callable[[float], None]) -> Delivery:
+    problem = ""
+    tries = 0
+    for pause in (0.0, *PAUSES_S):
+        sleep(pause)
+        tries += 1
+        try:
+            channel.send(message)
+        except NotTold as error:
+            problem = error.message
+            if error.final:
+                break
+        else:
+            return Delivery(channel.to, tries, "")
+    return Delivery(channel.to, tries, problem)
