@@ -53,6 +53,11 @@ def testsuites() -> Path:
     return project_root() / "testsuites"
 
 
+def plans() -> Path:
+    """Return the folder of nightly plans; it may not exist."""
+    return project_root() / "reports" / "plans"
+
+
 def cache_dir() -> Path:
     """Return the cache folder (images, packages, payloads): safe to delete at any time."""
     return _made(platformdirs.user_cache_path(_APP))

@@ -14,16 +14,23 @@ from farm.errors import UsageError
 from farm.yamlfile import YamlFile, nearest
 
 FILE_NAME = "requirements.yaml"
+USUAL_PRIORITY = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One requirement: its sentence, the suite that tests it, and the thread that argued it out."""
+    """One requirement: its sentence, the suite that tests it, and the thread that argued it out.
+
+    ``priority`` is 1 where a violation corrupts data, leaks or hangs, 3 where the requirement only
+    has something measured or reported, else 2: the order in which a night that is short of time
+    takes their tests.
+    """
 
     id: str
     suite: str
     text: str
     source: str
+    priority: int = USUAL_PRIORITY
 
 
 class _Part(BaseModel):
@@ -33,6 +40,7 @@ class _Part(BaseModel):
 class _RequirementFile(_Part):
     suite: str
     text: str = Field(min_length=1, pattern=r"\.$")
+    priority: int = Field(default=USUAL_PRIORITY, ge=1, le=3)
 
 
 class _File(_Part):
@@ -58,7 +66,9 @@ def load_requirements(path: Path | None = None) -> dict[str, Requirement]:
                 f"suite '{entry.suite}' has no source{nearest(entry.suite, set(content.sources))}",
             )
     return {
-        name: Requirement(name, entry.suite, entry.text, content.sources[entry.suite])
+        name: Requirement(
+            name, entry.suite, entry.text, content.sources[entry.suite], entry.priority
+        )
         for name, entry in content.requirements.items()
     }
 

@@ -122,7 +122,7 @@ def nearest(word: str, known: list[str] | set[str] | frozenset[str]) -> str:
 
 
 def _explain(first: dict[str, Any], model: type[BaseModel]) -> str:
-    kind, message = first["type"], first["msg"]
+    kind, message = first["type"], first["msg"].removeprefix("Value error, ")
     seen = first.get("input")
     last = str(first["loc"][-1]) if first["loc"] else ""
     if kind == "extra_forbidden":
