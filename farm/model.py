@@ -31,6 +31,11 @@ class Verdict(StrEnum):
         """Whether the verdict leaves open if what was tested is right: exit 3."""
         return self in (Verdict.INFRA, Verdict.MISS, Verdict.NEW)
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether the test ran, and told if what was tested is right."""
+        return not self.is_gap and self is not Verdict.SKIP
+
 
 class Purpose(StrEnum):
     """Why a run has a job."""

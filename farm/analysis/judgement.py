@@ -10,11 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from farm.model import Purpose, Verdict
+from farm.model import Purpose
 from farm.settling import LEFT_OPEN
 from farm.store.records import JobRecord, RunRecord, TestRecord
-
-_TELLING = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.ERROR, Verdict.XFAIL, Verdict.XPASS})
 
 
 class Kind(StrEnum):
@@ -125,7 +123,7 @@ def _failed(job: JobRecord, nodeid: str) -> Iterator[bool]:
     for test in job.tests:
         if test.nodeid == nodeid:
             for verdict in [one.verdict for one in test.replicates] or [test.verdict]:
-                if verdict in _TELLING:
+                if verdict.is_telling:
                     yield verdict.is_failure
 
 

@@ -48,7 +48,16 @@ def write_html(store: Store, run: str, path: Path) -> Path:
         UsageError: there is no such run.
         OSError: the file cannot be written.
     """
-    text = render(store, run)
+    write_whole(path, render(store, run))
+    return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears complete or not at all, and its folder where there is none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".html")
     try:
@@ -59,7 +68,6 @@ def write_html(store: Store, run: str, path: Path) -> Path:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    return path
 
 
 def render(store: Store, run: str) -> str:
@@ -88,7 +96,7 @@ def render_page(content: Page) -> str:
     script = Markup((TEMPLATES / "report.js").read_text(encoding="utf-8"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             page=content,
@@ -103,7 +111,8 @@ def render_page(content: Page) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return what renders the templates: everything is escaped, and nothing may be undefined."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

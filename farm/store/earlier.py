@@ -16,9 +16,6 @@ from farm.store.records import RunRecord
 RUNS = 30
 """Newest runs that are looked at."""
 
-TELLING = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.ERROR, Verdict.XFAIL, Verdict.XPASS})
-"""Verdicts by which a test told whether what it tests is right."""
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Where:
@@ -41,7 +38,7 @@ class Came:
     @property
     def told(self) -> bool:
         """Whether it says if what was tested is right."""
-        return self.verdict in TELLING
+        return self.verdict.is_telling
 
 
 Earlier = Mapping[Where, tuple[Came, ...]]
@@ -96,9 +93,17 @@ def _came(run: str, at: float, told: list[tuple[Verdict, float]]) -> Came:
 def amount(verdicts: Iterable[Verdict]) -> Verdict:
     """Return what a test's verdicts on several boards amount to: the worst that told something."""
     listed = list(verdicts)
-    found = worst(verdict for verdict in listed if verdict in TELLING) or worst(listed)
+    found = worst(verdict for verdict in listed if verdict.is_telling) or worst(listed)
     assert found is not None, "at least one verdict"
     return found
+
+
+def last_night(came: Earlier) -> str:
+    """Return the newest run that any test came to something in, empty where there is none."""
+    newest = max(
+        (one[-1] for one in came.values() if one), key=lambda one: (one.at, one.run), default=None
+    )
+    return newest.run if newest is not None else ""
 
 
 def last_told(came: Iterable[Came]) -> Came | None:
