@@ -151,11 +151,11 @@ def only_for(items: list[pytest.Item], wanted: Collection[str]) -> list[pytest.I
 
 
 def keep(config: pytest.Config, items: list[pytest.Item], kept: list[pytest.Item]) -> None:
-    """Leave only ``kept`` of the collected items, and tell pytest what was dropped."""
+    """Leave only ``kept`` of the items, in its order, and tell pytest what was dropped."""
     mine = set(map(id, kept))
-    if len(kept) < len(items):
-        config.hook.pytest_deselected(items=[one for one in items if id(one) not in mine])
-        items[:] = kept
+    if dropped := [one for one in items if id(one) not in mine]:
+        config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
 
 
 def requirements_of(item: pytest.Item) -> tuple[str, ...]:
