@@ -60,9 +60,7 @@ Boards = Callable[[JobSpec], Sequence[str]]
 def retries(jobs: Sequence[Job], boards: Boards) -> list[FollowUp]:
     """Return the retries of what was left open."""
     found: dict[str, FollowUp] = {}
-    troubled = {
-        job.spec.board for job in jobs if Verdict.INFRA in job.view.final_verdicts().values()
-    }
+    troubled = _troubled(jobs)
     load: Counter[str] = Counter()
     for job in jobs:
         if job.spec.purpose is not Purpose.FIRST or not _was_left(job):
@@ -83,6 +81,7 @@ def repeats(
     found: dict[str, FollowUp] = {}
     said = []
     stands = standing(parts(jobs))
+    troubled = _troubled(jobs)  # no witnesses
     load: Counter[str] = Counter()
     for job in jobs:
         verdicts = job.view.final_verdicts()
@@ -100,12 +99,17 @@ def repeats(
             tests = tests[:MAX_REPEATED]
         if not tests:
             continue
-        others = [name for name in boards(job.spec) if name != job.spec.board]
+        others = [name for name in boards(job.spec) if name not in {job.spec.board, *troubled}]
         other = sorted(others, key=lambda name: load[name])[:1]
         load.update(other)
         for name in (job.spec.board, *other):
             found.setdefault(name, FollowUp(name, job.spec)).take(job.spec, tests)
     return list(found.values()), said
+
+
+def _troubled(jobs: Sequence[Job]) -> set[str]:
+    """Return the boards that broke in this run."""
+    return {job.spec.board for job in jobs if Verdict.INFRA in job.view.final_verdicts().values()}
 
 
 def _was_left(job: Job) -> bool:

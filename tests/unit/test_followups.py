@@ -129,6 +129,14 @@ def test_a_new_failure_is_repeated_on_its_board_and_on_another() -> None:
     )
 
 
+def test_a_board_that_was_in_trouble_is_no_witness() -> None:
+    jobs = [over(A, {"one": FAIL}), over(B, {"one": INFRA})]
+    found, _ = repeats(jobs, at_hand(A, B), everything_is_new)
+    assert [one.board for one in found] == [A]
+    found, _ = repeats(jobs, at_hand(A, B, C), everything_is_new)
+    assert [one.board for one in found] == [A, C]
+
+
 def test_too_many_new_failures_are_not_all_repeated() -> None:
     job = over(A, {f"test_{number}": FAIL for number in range(MAX_REPEATED + 5)})
     (found,), (said,) = repeats([job], at_hand(A), everything_is_new)
