@@ -57,6 +57,7 @@ GROUPS = {
 TOP_LEVEL = (
     "farm.cli.run",
     "farm.cli.resume",
+    "farm.cli.nightly",
     "farm.cli.boards",
     "farm.cli.watch",
     "farm.cli.logs",

@@ -21,6 +21,9 @@ KEYS = {
     "seed": "what stress cases decide by",
     "stress_seconds": "how long each stress case goes on",
     "repeat": "replicates of each test",
+    "smtp": "mail server that tells of a night: smtp+starttls://host:port",
+    "smtp_user": "user of the mail server; its password is never a setting",
+    "smtp_from": "address that mails come from",
 }
 """Every key that the file may have."""
 

@@ -36,6 +36,9 @@ STRESS_CASES = 4
 STOPPED = "stopped by the user"
 """Why a job ends that a Ctrl-C ended."""
 
+STOPPED = "stopped by the user"
+"""Why a job ended that a user ended."""
+
 NO_PROXY = "127.0.0.1,localhost"
 
 

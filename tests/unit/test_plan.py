@@ -52,3 +52,15 @@ def test_a_job_that_any_board_of_a_type_will_do_for_is_named_by_the_type(tmp_pat
     assert (one.owner, one.priority, one.expected_s) == ("ann", 2.0, 60.0)
     placed = one.on("virt-smmuv3-7", one.image, {"emulator": "qemu"})
     assert (placed.board, placed.job, placed.wanted) == ("virt-smmuv3-7", one.job, None)
+
+
+def test_the_parts_of_a_night_have_jobs_of_their_own_on_one_board(tmp_path: Path) -> None:
+    places = [place("virt-smmuv3-1", "virt-smmuv3")]
+    found = []
+    for part in ("debian-13", ""):
+        wish = Wish("run", "", tmp_path, ["sync"], plan="nightly", part=part, until=5.0)
+        (job,) = jobs(places, inventory.load_board_types(), wish)
+        assert (job.board, job.plan, job.until) == ("virt-smmuv3-1", "nightly", 5.0)
+        found.append((job.job, job.folder))
+    names = ["virt-smmuv3-1.debian-13", "virt-smmuv3-1"]
+    assert found == [(name, tmp_path / name) for name in names]

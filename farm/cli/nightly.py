@@ -1,0 +1,182 @@
+"""``farm nightly``: a plan's night, compared with the nights before it, and told of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from farm.cli.labs import CoordinatorOption, chosen_lab
+from farm.cli.output import JsonFlag, add_row, err, out, print_json, printable, table
+from farm.cli.results import STYLES, DbOption
+
+if TYPE_CHECKING:
+    from farm.analysis.morning import Morning
+    from farm.cli.night import Night
+    from farm.cli.plancheck import Teller
+    from farm.notify import Delivery
+
+app = typer.Typer()
+
+FIRST = 10
+"""Tests that ``--dry-run`` lists of each board type; --json has all of them."""
+
+
+@app.command()
+def nightly(
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", help="A plan of reports/plans/, or a plan's file.")
+    ],
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check the plan and say what would run, in which order; boot nothing."
+        ),
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Put the run's folder (journals, logs, reports) here. Default: the data folder.",
+            show_default=False,
+        ),
+    ] = None,
+    smtp: Annotated[
+        str,
+        typer.Option(
+            "--smtp",
+            envvar="FARM_SMTP",
+            metavar="URL",
+            help="Mail server: smtp://, smtp+starttls:// or smtps://HOST[:PORT].",
+            show_default=False,
+        ),
+    ] = "",
+    smtp_user: Annotated[
+        str,
+        typer.Option(
+            "--smtp-user",
+            envvar="FARM_SMTP_USER",
+            metavar="NAME",
+            help="Its user; the password is FARM_SMTP_PASSWORD, or in FARM_SMTP_PASSWORD_FILE.",
+            show_default=False,
+        ),
+    ] = "",
+    smtp_from: Annotated[
+        str,
+        typer.Option(
+            "--smtp-from",
+            envvar="FARM_SMTP_FROM",
+            metavar="ADDRESS",
+            help="Address that mails come from.",
+            show_default=False,
+        ),
+    ] = "",
+    coordinator: CoordinatorOption = None,
+    db: DbOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a nightly plan, compare it with the nights before, and write the morning report.
+
+    What failed or changed last night runs first, then what is new, then by the requirements'
+    priority; what the time box leaves no room for is MISS. Follow-up jobs retry INFRA and repeat
+    new failures. Results are stored before anybody is told. See docs/nightly.md.
+
+    Exits like farm run: 1 if a test failed or broke; else 3 if something was not learnt, or
+    somebody could not be told; 2 for a wrong plan; else 0.
+    """
+    from farm.cli.night import carry_out_night, prepare
+    from farm.cli.outcome import check_store
+    from farm.cli.plancheck import Smtp, tellers
+    from farm.plans import PlanSource, find_plan
+    from farm.report import morning as page
+
+    source = PlanSource(find_plan(plan))
+    told = tellers(source.plan, source, Smtp(smtp, smtp_user, smtp_from))
+    check_store(db)
+    night = prepare(source, chosen_lab(coordinator), db, to)
+    if dry_run:
+        _print_preview(night, told, as_json=as_json)
+        return
+    result = carry_out_night(night)
+    found = result.morning
+    body = {**page.document(found), "report": result.report, "morning": result.page_path}
+    deliveries = _tell(told, found, result.page, body)
+    code = found.exit or (3 if any(one.problem for one in deliveries) else 0)
+    body |= {"exit": code, "told": [_delivery(one) for one in deliveries]}
+    if as_json:
+        print_json(body)
+    else:
+        _print(found, result.page_path, result.report)
+    for one in deliveries:
+        state = f"not told in {one.tries} tries: {one.problem}" if one.problem else "told"
+        err().print(printable(f"{one.to}: {state}"), soft_wrap=True)
+    night.check_boards(result.jobs)
+    raise typer.Exit(code)
+
+
+def _tell(
+    told: Sequence[Teller], found: Morning, html: str, body: dict[str, Any]
+) -> list[Delivery]:
+    from farm.notify import Message, deliver
+    from farm.report import morning as page
+
+    channels = [one.channel for one in told if one.when == "always" or found.exit]
+    where = f"\nmorning report: {body['morning']}\n" if body["morning"] else ""
+    message = Message(page.subject(found), page.text(found) + where, html, body)
+    try:
+        return deliver(channels, message)
+    except KeyboardInterrupt:
+        err().print("stopped; not everybody was told")
+        return []
+
+
+def _delivery(one: Delivery) -> dict[str, Any]:
+    return {"to": one.to, "tries": one.tries, "problem": one.problem}
+
+
+def _print(found: Morning, page_path: str, report: str) -> None:
+    from farm.report.morning import sections, text
+
+    console = out()
+    red = {section.title for section in sections(found) if section.name in ("new", "flaky")}
+    for line in text(found).splitlines():
+        first = line.split(" ", 1)[0]
+        style = next((STYLES[name] for name in STYLES if name.value == first), "")
+        style = style or ("bold red" if line.partition(" (")[0] in red else "")
+        console.print(Text(printable(line), style=style), soft_wrap=True)
+    for name, path in (("morning report", page_path), ("report", report)):
+        if path:
+            console.print(f"{name}: {path}", soft_wrap=True)
+
+
+def _print_preview(night: Night, told: Sequence[Teller], *, as_json: bool) -> None:
+    parts = night.preview()
+    tells = [{"to": one.channel.to, "when": one.when} for one in told]
+    plan = night.plan
+    if as_json:
+        print_json({"plan": plan.name, "time_box_s": plan.time_box, "tell": tells, "parts": parts})
+        return
+    console = out()
+    box = f"{plan.time_box:g} s" if plan.time_box else "none"
+    console.print(f"plan {plan.name}: {printable(plan.description)}; time box: {box}")
+    for part in parts:
+        for kind in part["board_types"]:
+            many, known = len(kind["tests"]), kind["estimate_s"]
+            rest = f", {kind['unknown']} never ran" if kind["unknown"] else ""
+            title = (
+                f"{kind['board_type']} with {kind['image']}: {many} tests, "
+                f"about {known:.0f} s of tests{rest}"
+            )
+            listing = table("test", "why now", "priority", title=title)
+            for test in kind["tests"][:FIRST]:
+                add_row(listing, [test["nodeid"], test["rank"], test["priority"]])
+            console.print(listing)
+            if many > FIRST:
+                console.print(f"… and {many - FIRST} more")
+    for one in tells:
+        console.print(printable(f"tells {one['to']} ({one['when']})"), soft_wrap=True)
