@@ -57,7 +57,7 @@ def gallery(run: RunRecord) -> Gallery:
 
 
 def _matrices(run: RunRecord) -> tuple[Picture, ...]:
-    groups = alike(run.jobs)
+    groups = alike(run.counting)
     scale = matrix.Scale.of(found for _, found in groups)
     return tuple(
         Picture(
@@ -72,7 +72,7 @@ def _matrices(run: RunRecord) -> tuple[Picture, ...]:
 
 def _topologies(run: RunRecord) -> tuple[Picture, ...]:
     groups: dict[tuple[Frame, ...], list[JobRecord]] = {}
-    for job in run.jobs:
+    for job in run.counting:
         if found := frames_of(job):
             groups.setdefault(found, []).append(job)
     return tuple(
