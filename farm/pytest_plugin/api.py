@@ -9,6 +9,7 @@ from farm.image.bundles import Bundle
 from farm.model import Device, Verdict
 from farm.pytest_plugin.board import Board, CaseFailed
 from farm.pytest_plugin.cells import Cell
+from farm.pytest_plugin.known import known_failure
 from farm.pytest_plugin.programs import Programs
 from farm.pytest_plugin.stress import Stress
 from farm.pytest_plugin.subcases import SubCase
@@ -28,6 +29,7 @@ __all__ = [
     "TestBroken",
     "Verdict",
     "control",
+    "known_failure",
 ]
 
 

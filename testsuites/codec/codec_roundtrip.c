@@ -8,16 +8,22 @@
 
 #define DEPTH 2u
 
-/* The least PSNR of a frame so far, and how many came back as they were. */
+/* The least PSNR of a frame so far, how many came back as they were, and the first byte that did not. */
 struct quality {
 	double least;
 	unsigned int equal;
+	size_t changed;
 };
 
-static void judge(struct quality *quality, const void *raw, const void *out, size_t size)
+static void judge(struct quality *quality, const uint8_t *raw, const uint8_t *out, size_t size)
 {
 	double psnr = picture_psnr(raw, out, size);
+	size_t at = 0;
 
+	while (at < size && raw[at] == out[at])
+		at++;
+	if (at < quality->changed)
+		quality->changed = at;
 	if (isinf(psnr))
 		quality->equal++;
 	else if (psnr < quality->least)
@@ -33,7 +39,7 @@ CASE(codec_roundtrip, "Pictures that are encoded and decoded through shared buff
 	uint32_t width = (uint32_t)param_u64("width"), height = (uint32_t)param_u64("height");
 	uint32_t format = param_fourcc("format");
 	struct codec codec = codec_open(param_str("codec"), param_fourcc("coded"));
-	struct quality quality = { .least = INFINITY };
+	struct quality quality = { .least = INFINITY, .changed = SIZE_MAX };
 	const char *content = param_str("content"), *exporter = param_str("exporter");
 	struct pool raw, coded, out;
 	struct picture picture;
@@ -73,6 +79,8 @@ CASE(codec_roundtrip, "Pictures that are encoded and decoded through shared buff
 	}
 	info("frames", "%u", frames);
 	info("equal", "%u", quality.equal);
+	if (quality.equal < frames)
+		info("first_changed", "%zu", quality.changed);
 	info("coded_bytes", "%u", least_bytes);
 	info("raw_bytes", "%zu", picture.size);
 	if (!isinf(quality.least))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.pytest_plugin.api import CaseFailed, control
+from farm.pytest_plugin.api import CaseFailed, control, known_failure
 
 SIZES = {"YU12": (640, 368), "NV12": (640, 368), "GREY": (640, 360), "XR24": (640, 360)}
 """The smallest size of each raw format that FWHT takes: 8x8 blocks of every component."""
@@ -32,8 +32,7 @@ def test_what_was_encoded_is_decoded(board, codec, format, content, mapping_cont
     """Content that the codec keeps comes back as it was, anything else as good as is declared."""
     if format not in codec.formats:
         pytest.skip(f"{codec.id} is not declared for {format}")
-    if codec.driver == "vicodec" and (format, content) == ("NV12", "noise"):
-        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=PACKED))
+    packed = codec.driver == "vicodec" and (format, content) == ("NV12", "noise")
     width, height = SIZES[format]
     result = board.run(
         "codec_roundtrip",
@@ -56,11 +55,18 @@ def test_what_was_encoded_is_decoded(board, codec, format, content, mapping_cont
     coded, raw = int(result.info["coded_bytes"]), int(result.info["raw_bytes"])
     if content != "noise":
         control(coded < raw, f"a frame of {raw} bytes came to {coded}: nothing was encoded")
-    if content in codec.exact:
-        assert equal == frames, f"{frames - equal} of {frames} frames came back changed"
-    elif equal < frames:
-        psnr = result.value("psnr", phase="frames")
-        assert psnr >= codec.psnr_db, f"{psnr:.1f} dB, at least {codec.psnr_db} are declared"
+    first = int(result.info["first_changed"]) if equal < frames else raw
+    plane = "luma" if first < width * height else "chroma"
+    with known_failure(request, PACKED, "chroma", when=packed):
+        if content in codec.exact:
+            assert equal == frames, (
+                f"{frames - equal} of {frames} frames came back changed, first in {plane}"
+            )
+        elif equal < frames:
+            psnr = result.value("psnr", phase="frames")
+            assert psnr >= codec.psnr_db, (
+                f"{psnr:.1f} dB, at least {codec.psnr_db} are declared; first changed in {plane}"
+            )
 
 
 @pytest.mark.requirement("COD-1")
@@ -68,8 +74,7 @@ def test_what_was_encoded_is_decoded(board, codec, format, content, mapping_cont
 @pytest.mark.over(codec="codec")
 def test_decoder_follows_the_stream(board, codec):
     """A stream that changes its size tells so by an event; a drained decoder says that it is."""
-    result = board.run("source_change", codec=codec, coded=codec.coded)
-    assert int(result.info["streams"]) == 3
+    board.run("source_change", codec=codec, coded=codec.coded)
 
 
 RESUMES = (
@@ -85,9 +90,8 @@ RESUMES = (
 @pytest.mark.over(codec="codec")
 def test_drained_decoder_goes_on(board, codec, request):
     """V4L2_DEC_CMD_START after a drain goes on with the stream, without stopping a queue."""
-    if codec.driver == "vicodec":
-        request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=RESUMES))
     result = board.run("decoder_resumes", codec=codec, coded=codec.coded, check=False)
     control(result.info.get("drained"), result.reason)
-    if result.outcome != "pass":
-        raise CaseFailed(result.reason, result)
+    with known_failure(request, RESUMES, "EPIPE", when=codec.driver == "vicodec"):
+        if result.outcome != "pass":
+            raise CaseFailed(result.reason, result)

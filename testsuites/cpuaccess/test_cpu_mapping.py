@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.pytest_plugin.api import CaseFailed, Device, control
+from farm.pytest_plugin.api import Device, control, known_failure
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -105,9 +105,9 @@ def bounced(exporter: Device, importer: Device, board) -> bool:
 def test_device_and_program_see_the_same(board, exporter, importer, expect, request):
     """What is written through the dma-buf's mapping the device reads, and back, within SYNC."""
     expect.sharing(exporter, importer)
-    if bounced(exporter, importer, board) and exporter.kind != "heap":
-        request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=BOUNCE_UNSYNCED))
-    board.run("device_view", exporter=exporter, importer=importer)
+    lost = bounced(exporter, importer, board) and exporter.kind != "heap"
+    with known_failure(request, BOUNCE_UNSYNCED, r"with SYNC byte \d+ of", when=lost):
+        board.run("device_view", exporter=exporter, importer=importer)
 
 
 @pytest.mark.requirement("CPU-6")
@@ -120,10 +120,10 @@ def test_leaving_sync_out_is_a_known_gap(board, exporter, importer, expect, requ
     expect.sharing(exporter, importer)
     uncached = board.type.virtual is not None and "noncoherent" in board.type.features
     gap = not snoops(importer, board) and not uncached
-    if gap or bounced(exporter, importer, board):
-        request.applymarker(pytest.mark.xfail(raises=CaseFailed, reason=UNSYNCED))
+    gap = gap or bounced(exporter, importer, board)
     bracketed = board.run("device_view", exporter=exporter, importer=importer)
-    result = board.run("device_view", exporter=exporter, importer=importer, sync="no")
+    with known_failure(request, UNSYNCED, r"without SYNC byte \d+ of", when=gap):
+        result = board.run("device_view", exporter=exporter, importer=importer, sync="no")
     assert result.counter("dma_sync_sg_for_cpu", phase="read") == 0
     if not snoops(importer, board):
         control(

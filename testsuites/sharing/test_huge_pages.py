@@ -22,15 +22,14 @@ def test_huge_pages_carry_the_content_or_are_refused(
     """A device that needs contiguous memory takes them; who writes with the CPU may err."""
     if "bounces" in board.type.features and importer.kind == "refdev":
         pytest.skip("whether a huge page is bounced depends on where the allocator found it")
-    if importer.kind == "v4l2":
-        expect.wrong_vmap_of_huge_pages(request)
     huge = of_huge_pages(exporter)
-    try:
-        result = board.run("share", exporter=huge, importer=importer, size=1 << 20)
-    except CaseFailed as failed:
-        if failed.result.info.get("outcome") == Outcome.SHARED:
-            matrix_cell(huge, importer, "wrong")
-        raise
+    with expect.wrong_vmap_of_huge_pages(request, importer=importer):
+        try:
+            result = board.run("share", exporter=huge, importer=importer, size=1 << 20)
+        except CaseFailed as failed:
+            if failed.result.info.get("outcome") == Outcome.SHARED:
+                matrix_cell(huge, importer, "wrong")
+            raise
     outcome = result.info["outcome"]
     errno = "" if outcome == Outcome.SHARED else result.info["errno"]
     matrix_cell(huge, importer, outcome, errno)
