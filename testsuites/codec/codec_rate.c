@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "farm.h"
+#include "buffer.h"
 #include "codec.h"
 
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#define WINDOWS_MAX 32u
 #define IDLE_TICK_NS 10000000ull	/* /proc/stat counts in USER_HZ */
 
 /* Nanoseconds that all processors together have been idle; their count by the way. */
@@ -60,23 +63,46 @@ static void turn(struct chain *chain)
 	}
 }
 
+/* One window: the frames that it had; what each of them took, and had of all processors, in ns. */
+static uint32_t measure(struct chain *chain, uint64_t *each, uint64_t *busy)
+{
+	uint64_t least_ns = param_u64("least_ms") * 1000000, begin, took, idle, all;
+	uint32_t least_frames = (uint32_t)param_u64("least_frames"), begun = chain->frames, frames;
+	long processors;
+
+	idle = idle_ns(&processors);
+	begin = now_ns();
+	do {
+		turn(chain);
+		took = now_ns() - begin;
+		frames = chain->frames - begun;
+	} while (frames < least_frames || took < least_ns);
+	idle = idle_ns(&processors) - idle;
+	all = (uint64_t)processors * took;
+	*each = took / frames;
+	*busy = all > idle ? (all - idle) / frames : 0;
+	return frames;
+}
+
 CASE(codec_rate, "How many frames a second an encoder and a decoder pass on, and what they cost",
      .timeout_ms = 120000,
      .params = "codec= coded=FWHT format=YU12 width= height= depth=2 exporter=udmabuf "
-	       "least_ms=400 least_frames=6")
+	       "windows=5 least_ms=400 least_frames=6")
 {
 	uint32_t width = (uint32_t)param_u64("width"), height = (uint32_t)param_u64("height");
-	uint32_t depth = (uint32_t)param_u64("depth"), bytes, begun;
-	uint64_t least_ns = param_u64("least_ms") * 1000000, begin, took, idle, busy;
-	uint32_t least_frames = (uint32_t)param_u64("least_frames");
+	uint32_t depth = (uint32_t)param_u64("depth"), bytes;
+	uint32_t windows = (uint32_t)param_u64("windows");
+	uint64_t each[WINDOWS_MAX], busy[WINDOWS_MAX];	/* ns of a frame, in each window */
+	char counted[12 * WINDOWS_MAX] = "";
 	struct picture picture = picture_of(param_fourcc("format"), width, height);
 	const char *exporter = param_str("exporter");
 	struct chain chain = {
 		.codec = codec_open(param_str("codec"), param_fourcc("coded")),
 	};
 	struct codec *codec = &chain.codec;
-	long processors;
 
+	if (!windows || windows > WINDOWS_MAX)
+		broken("windows is %u, expected 1 to %u", windows, WINDOWS_MAX);
 	if (!codec_takes(codec, picture.fourcc, width, height))
 		skip("%s does not take %s of %ux%u", param_str("codec"), param_str("format"),
 		     width, height);
@@ -91,6 +117,7 @@ CASE(codec_rate, "How many frames a second an encoder and a decoder pass on, and
 	}
 
 	/* The first frame sets the decoder up; another round warms up, and imports what is left. */
+	window_begin();
 	bytes = codec_encode(codec, 0, chain.raw.fd[0], chain.coded.fd[0]);
 	codec_decode(codec, 0, chain.coded.fd[0], bytes, chain.out.fd[0]);
 	for (uint32_t i = 0; i < depth; i++) {
@@ -100,21 +127,20 @@ CASE(codec_rate, "How many frames a second an encoder and a decoder pass on, and
 	}
 	while (chain.frames < depth)
 		turn(&chain);
+	window_end("first");
 
 	window_begin();
-	idle = idle_ns(&processors);
-	begin = now_ns();
-	begun = chain.frames;
-	do {
-		turn(&chain);
-		took = now_ns() - begin;
-	} while (chain.frames - begun < least_frames || took < least_ns);
-	idle = idle_ns(&processors) - idle;
+	for (uint32_t i = 0; i < windows; i++)
+		snprintf(counted + strlen(counted), sizeof(counted) - strlen(counted), "%u ",
+			 measure(&chain, &each[i], &busy[i]));
 	window_end("steady");
-	sample("frame_rate", (double)(chain.frames - begun) * 1e9 / (double)took, "Hz", "steady");
-	busy = (uint64_t)processors * took > idle ? (uint64_t)processors * took - idle : 0;
-	sample("frame_cpu_time", (double)busy / (chain.frames - begun), "ns", "steady");
-	info("frames", "%u", chain.frames - begun);
+	info("frames", "%s", counted);
+	sort_u64(each, windows);
+	sort_u64(busy, windows);
+	sample("frame_rate", 1e9 / (double)percentile(each, windows, 500), "Hz", "steady");
+	sample("frame_rate", 1e9 / (double)each[windows - 1], "Hz", "slowest");
+	sample("frame_rate", 1e9 / (double)each[0], "Hz", "fastest");
+	sample("frame_cpu_time", (double)percentile(busy, windows, 500), "ns", "steady");
 
 	codec_close(codec);
 	pool_close(&chain.raw);
