@@ -236,6 +236,11 @@ void sample_absent(const char *name, const char *fmt, ...)
 	report_add(report, RECORD_ABSENT, text);
 }
 
+bool in_window(void)
+{
+	return window_open;
+}
+
 void window_begin(void)
 {
 	if (window_open)

@@ -57,15 +57,18 @@ struct cpu_list {
 /* "0-3,8" → four CPUs and one more; false if it says nothing. */
 bool perf_parse_cpus(const char *text, struct cpu_list *list);
 void perf_begin(void);
+/* The CPU's own events; others that go on counting while times are taken, and that do not. */
+enum perf_kind { PERF_CPU, PERF_KEPT, PERF_PAUSED };
 /*
- * Has `attr` counted on each of these CPUs (NULL: on all), where it fits `filter` (NULL: always);
- * `cpu_event` tells events of the CPU's own counters. 0 or -errno.
+ * Has `attr` counted on each of these CPUs (NULL: on all), where it fits `filter` (NULL: always).
+ * 0 or -errno.
  */
-int perf_add(size_t counter, struct perf_event_attr *attr, bool cpu_event,
+int perf_add(size_t counter, struct perf_event_attr *attr, enum perf_kind kind,
 	     const struct cpu_list *where, const char *filter);
 void perf_absent(size_t counter, int err, const char *what);
-/* Starts all of them together, once every one is open. */
+/* Starts all of them together, once every one is open; and those that pause once more. */
 void perf_start(void);
+void perf_pause(void);
 /* Reads the groups of the CPU's own events, or all others. */
 void perf_read(struct reading *reading, bool cpu_events);
 void perf_close(void);

@@ -19,7 +19,8 @@ static void open_numbered(size_t counter, const struct counter_source *source, c
 	}
 	attr.config = config;
 	snprintf(what, sizeof(what), "%s event %llu", kind, (unsigned long long)config);
-	err = perf_add(counter, &attr, type != PERF_TYPE_SOFTWARE, NULL, NULL);
+	err = perf_add(counter, &attr, type == PERF_TYPE_SOFTWARE ? PERF_KEPT : PERF_CPU, NULL,
+		       NULL);
 	if (err)
 		perf_absent(counter, err, what);
 }

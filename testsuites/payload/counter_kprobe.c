@@ -21,7 +21,7 @@ static void open_kprobe(size_t counter, const char *function)
 	}
 	attr.type = (uint32_t)strtoul(text, NULL, 10);
 	attr.config1 = (uintptr_t)function;	/* kprobe_func; config2: offset 0 */
-	err = perf_add(counter, &attr, false, NULL, NULL);
+	err = perf_add(counter, &attr, PERF_PAUSED, NULL, NULL);
 	if (err == -ENOENT || err == -EADDRNOTAVAIL || err == -EINVAL)
 		counter_set_absent(counter, "this kernel has no function %.80s to probe: %s",
 				   function, errname(err));

@@ -123,7 +123,7 @@ static void open_on(size_t counter, const char *device, const char *event)
 				   event, device);
 		return;
 	}
-	err = perf_add(counter, &attr, !where, where, NULL);
+	err = perf_add(counter, &attr, where ? PERF_KEPT : PERF_CPU, where, NULL);
 	if (err)
 		perf_absent(counter, err, event);
 }

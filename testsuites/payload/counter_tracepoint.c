@@ -11,6 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Balances (counter_evidence.c) need both of their sides whole. */
+static bool is_for_balance(const char *system)
+{
+	return !strcmp(system, "dma_fence") || !strcmp(system, "cma");
+}
+
 static void open_tracepoint(size_t counter, const char *what)
 {
 	static const char *const roots[] = { "/sys/kernel/tracing", "/sys/kernel/debug/tracing" };
@@ -43,7 +49,8 @@ static void open_tracepoint(size_t counter, const char *what)
 		return;
 	}
 	attr.config = strtoull(text, NULL, 10);
-	err = perf_add(counter, &attr, false, NULL, filter ? filter + 1 : NULL);
+	err = perf_add(counter, &attr, is_for_balance(system) ? PERF_KEPT : PERF_PAUSED, NULL,
+		       filter ? filter + 1 : NULL);
 	if (err == -EINVAL && filter)
 		counter_set_absent(counter, "this kernel's tracepoint %.80s has nothing like '%.60s'",
 				   event, filter + 1);

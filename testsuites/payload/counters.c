@@ -217,6 +217,8 @@ static void derive(struct reading *reading)
 void counters_begin(struct reading *reading, enum scope scope)
 {
 	memset(reading, 0, sizeof(*reading));
+	if (scope == SCOPE_CASE)
+		perf_start();	/* the case before may have ended while they were paused */
 	read_sources(reading, scope);
 	perf_read(reading, false);
 	derive(reading);

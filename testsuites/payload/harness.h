@@ -110,6 +110,7 @@ struct run_request {
 /* Runs the case's body in this process, which ends with it. */
 _Noreturn void case_main(const struct farm_case *test, const struct run_request *request,
 			 struct report *report);
+bool in_window(void);
 /* Which descriptors the harness itself holds, so that any other after a case is a leak. */
 void case_note_harness_fds(void);
 

@@ -23,7 +23,7 @@
 
 struct group {
 	uint32_t type;
-	bool cpu_events;
+	bool cpu_events, kept;
 	const struct cpu_list *where;
 	size_t count;
 	size_t counter[GROUP_MAX];
@@ -113,9 +113,10 @@ static int join_group(struct group *group, struct perf_event_attr *attr, const c
 }
 
 /* Puts the event into the last group of its kind, or a new one if that takes no more. */
-int perf_add(size_t counter, struct perf_event_attr *attr, bool cpu_event,
+int perf_add(size_t counter, struct perf_event_attr *attr, enum perf_kind kind,
 	     const struct cpu_list *where, const char *filter)
 {
+	bool cpu_event = kind == PERF_CPU, kept = kind != PERF_PAUSED;
 	size_t limit = cpu_event ? CPU_GROUP_MAX : GROUP_MAX;
 	struct group *group = NULL;
 	int err = -EINVAL;
@@ -126,7 +127,7 @@ int perf_add(size_t counter, struct perf_event_attr *attr, bool cpu_event,
 	where = where ? where : &online;
 	for (size_t i = 0; i < group_total; i++)
 		if (groups[i].type == attr->type && groups[i].where == where &&
-		    groups[i].count < limit)
+		    groups[i].kept == kept && groups[i].count < limit)
 			group = &groups[i];
 	if (group)
 		err = join_group(group, attr, filter);
@@ -136,6 +137,7 @@ int perf_add(size_t counter, struct perf_event_attr *attr, bool cpu_event,
 		group = &groups[group_total];
 		group->type = attr->type;
 		group->cpu_events = cpu_event;
+		group->kept = kept;
 		group->where = where;
 		group->count = 0;
 		err = join_group(group, attr, filter);
@@ -164,6 +166,14 @@ void perf_start(void)
 	for (size_t i = 0; i < group_total; i++)
 		for (size_t cpu = 0; cpu < groups[i].where->count; cpu++)
 			ioctl(groups[i].leader[cpu], PERF_EVENT_IOC_ENABLE, PERF_IOC_FLAG_GROUP);
+}
+
+/* Without its leader, which is of no use to a group that does not count, no member is scheduled. */
+void perf_pause(void)
+{
+	for (size_t i = 0; i < group_total; i++)
+		for (size_t cpu = 0; cpu < groups[i].where->count && !groups[i].kept; cpu++)
+			ioctl(groups[i].leader[cpu], PERF_EVENT_IOC_DISABLE, 0);
 }
 
 static void read_group(const struct group *group, struct reading *reading)

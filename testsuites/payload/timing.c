@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "harness.h"
+#include "counter.h"
 #include "buffer.h"
 #include "timing.h"
 
@@ -8,6 +8,18 @@
 #define RESOLVED 100		/* steps of the clock in what is measured */
 #define CALLS_MAX (1u << 20)
 #define TAIL_VALUES 1000
+
+void timing_begin(void)
+{
+	if (in_window())
+		broken("timing_begin() inside a window");
+	perf_pause();
+}
+
+void timing_end(void)
+{
+	perf_start();
+}
 
 uint64_t clock_step_ns(void)
 {
@@ -37,11 +49,13 @@ uint64_t time_calls(void (*fn)(void *), void *arg, uint64_t *ns, size_t laps)
 {
 	uint64_t enough = RESOLVED * clock_step_ns(), calls = 1;
 
+	timing_begin();
 	lap(fn, arg, WARM_UP);
 	while (calls < CALLS_MAX && lap(fn, arg, calls) < enough)
 		calls *= 2;
 	for (size_t i = 0; i < laps; i++)
 		ns[i] = lap(fn, arg, calls) / calls;
+	timing_end();
 	return calls;
 }
 

@@ -6,12 +6,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Between these two nothing that costs is counted: with every mapping, unmapping and IOMMU entry
+ * counted, a map takes twice its time. Fences and CMA still are, since more made than freed is a leak.
+ * Not within a window; whoever wants counts has a pass of their own for them.
+ */
+void timing_begin(void);
+void timing_end(void);
+
 /* What the clock can tell apart in ns: its smallest step, or what reading it costs if that is more. */
 uint64_t clock_step_ns(void);
 
 /*
  * Fills in ns a call of fn(arg), `laps` times: after a warm-up, and in each lap as many calls as it
- * takes to be a hundred steps of the clock (so that a lap is resolved to 1 %). Returns how many.
+ * takes to be a hundred steps of the clock (so that a lap is resolved to 1 %), uncounted as between
+ * timing_begin() and timing_end(). Returns how many.
  */
 uint64_t time_calls(void (*fn)(void *arg), void *arg, uint64_t *ns, size_t laps);
 
