@@ -21,7 +21,7 @@ SIGNED = b"~Module signature appended~\n"
 BAD_DRIVERS = {
     "refuses": "return -ENODEV;",
     "oopses": "*(volatile int *)NULL = 1; return 0;",
-    "hangs": "for (;;) cpu_relax(); return 0;",
+    "hangs": "for (;;)\n\t\tcpu_relax();\n\treturn 0;",
 }
 """Kernel modules by name, and what their init does."""
 BAD_DRIVER = """\
