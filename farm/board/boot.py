@@ -20,6 +20,8 @@ _LAST_LINES = 3
 _LAST_LINE = 160
 _FIRST_TRY_S = 0.3
 _LONGEST_TRY_S = 5.0
+_TRY_GROWTH = 1.1
+"""How much longer each try is: what is lost while the board has no network is a part of one."""
 _PAUSE_S = 0.1
 _FAREWELLS = 16
 
@@ -135,7 +137,7 @@ def await_ready(
         if probe(min(try_s, left)):
             watch.check()
             return
-        try_s = min(try_s * 1.25, _LONGEST_TRY_S)
+        try_s = min(try_s * _TRY_GROWTH, _LONGEST_TRY_S)
         watch.wait(min(_PAUSE_S, max(left, 0.0)))
 
 
