@@ -12,6 +12,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -82,19 +83,21 @@ class BoardSession(Session):
     _channel: PayloadChannel | None = None
 
     def open(self) -> None:
-        """Push the payload, start it, open the counters and look at the board.
+        """Push the payload, start it, open the counters, and look at the board meanwhile.
 
         Raises:
             BoardError: any of these failed.
         """
-        program = self.push()
-        limit = self.limits.command_s
-        channel = PayloadChannel(self.link.open_channel([program, "serve"]))
-        self._channel = channel
-        channel.start(limit)
-        self.absent = self._open_counters(channel)
-        self.facts = channel.facts(limit)
-        self.topology = topology.discover(self._checked)
+        with ThreadPoolExecutor(1, thread_name_prefix="topology") as beside:
+            topology_found = beside.submit(topology.discover, self._checked)
+            program = self.push()
+            limit = self.limits.command_s
+            channel = PayloadChannel(self.link.open_channel([program, "serve"]))
+            self._channel = channel
+            channel.start(limit)
+            self.absent = self._open_counters(channel)
+            self.facts = channel.facts(limit)
+            self.topology = topology_found.result()
         self.alive = True
 
     def close(self, why: str = "") -> None:
@@ -273,23 +276,24 @@ class BoardSession(Session):
         return done.stdout.decode("utf-8", errors="backslashreplace")
 
     def _open_counters(self, channel: PayloadChannel) -> dict[str, str]:
-        asked = {one.name: list(one.specs) for one in self.counters if one.specs}
-        reasons: dict[str, list[str]] = {}
-        while True:
-            specs = [f"{name}={ways[0]}" for name, ways in asked.items()]
-            answers = channel.counters(specs, self.limits.command_s)
-            again = False
-            for name, reason in answers.items():
-                if reason and len(asked[name]) > 1:
-                    reasons.setdefault(name, []).append(reason)
-                    del asked[name][0]
-                    again = True
-            if not again:
-                break
+        """Open each counter by the first of its ways that works; return why others are absent.
+
+        Which way works is found out with those counters alone that have several: opening and
+        closing all of them takes a board a second.
+        """
+        asked = {one.name: one.specs for one in self.counters if one.specs}
+        several = {name: ways for name, ways in asked.items() if len(ways) > 1}
+        trials = [f"{n}.{at}={way}" for n, ways in several.items() for at, way in enumerate(ways)]
+        tried = channel.counters(trials, self.limits.command_s) if trials else {}
+        specs, failed = [], {}
+        for name, ways in asked.items():
+            reasons = [tried.get(f"{name}.{at}", "") for at in range(len(ways))]
+            works = next((at for at, reason in enumerate(reasons) if not reason), len(ways) - 1)
+            failed[name] = reasons[:works]
+            specs.append(f"{name}={ways[works]}")
+        answers = channel.counters(specs, self.limits.command_s)
         return {
-            name: "; ".join([*reasons.get(name, []), reason])
-            for name, reason in answers.items()
-            if reason
+            name: "; ".join([*failed[name], reason]) for name, reason in answers.items() if reason
         }
 
 

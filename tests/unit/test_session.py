@@ -256,7 +256,7 @@ def test_counters_fall_back_and_say_what_failed(tmp_path: Path) -> None:
     assert bench.payload is not None
     asked = [line for line in bench.payload.commands if line.startswith("counters")]
     assert asked == [
-        "counters maps=tp:dma:map cycles=tp:pmu:cycles",
+        "counters maps.0=tp:dma:map maps.1=kprobe:map",
         "counters maps=kprobe:map cycles=tp:pmu:cycles",
     ]
     assert bench.session.absent == {"cycles": "no tp:pmu:cycles"}
