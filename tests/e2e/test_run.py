@@ -229,3 +229,8 @@ def test_an_interrupt_ends_in_order_and_keeps_the_results(own_farm: Any) -> None
     ran = sum(failed["jobs"][0]["verdicts"].values())
     plan = next(event for event in happened if isinstance(event, events.Plan))
     assert 0 < ran < len(plan.tests)
+    recorded = own_farm.json("logs", "virt-smmuv3-1")
+    assert (recorded["run"], recorded["running"]) == (failed["run"], False)
+    assert any("Booting Linux on physical CPU" in line["text"] for line in recorded["lines"])
+    seen = {row["board"]: row for row in own_farm.json("watch")["boards"]}["virt-smmuv3-1"]
+    assert (seen["state"], seen["running"], seen["job"]["done"]) == ("free", False, ran)
