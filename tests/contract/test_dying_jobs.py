@@ -39,6 +39,8 @@ def named(batch: tuple[str, ...]) -> str:
 def injure(lab: NetworkLab, batch: tuple[str, ...], action: str) -> Trial:
     """Run a job for each point, which meets ``action`` there; return the trial, settled."""
     words = [f"board-{n}:{point}={action}" for n, point in enumerate(batch, 1)]
+    if "lease.off" in batch:  # where the keeper comes only once its worker is dead
+        words.append(f"board-{batch.index('lease.off') + 1}:journal.case_finished.after=kill")
     trial = Trial(lab, [f"board-{n}" for n in range(1, len(batch) + 1)], action)
     trial.run(failpoints=",".join(words))
     trial.settle()
