@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -183,9 +184,16 @@ def orchestrate(specs: Sequence[JobSpec]) -> tuple[list[Job], bool]:
     Raises:
         InfraError: a job's folder cannot be written.
     """
+    from farm.lab import durable
+    from farm.lab.lease import RELEASE_S
     from farm.run.orchestrator import Orchestrator
     from farm.run.progress import progress
 
     with progress(err()) as shown:
         orchestrator = Orchestrator(specs, shown)
-        return orchestrator.run(), orchestrator.interrupts > 0
+        jobs = orchestrator.run()
+    for spec in specs:  # a dead worker's keeper may still be at work, and may die of it
+        with contextlib.suppress(OSError):
+            if (lock := durable.lock(spec.lock_file, wait_s=RELEASE_S)) is not None:
+                os.close(lock)
+    return jobs, orchestrator.interrupts > 0
