@@ -130,8 +130,8 @@ def check_boards(source: PlanSource, address: str, types: Mapping[str, BoardType
         if not plan.boards or one.name in plan.boards or one.tags[TYPE_TAG] in plan.boards
     ]
     for number, image in enumerate(plan.images):
-        if not any(one.tags.get("image", image) == image for one in chosen):
-            booted = sorted({one.tags["image"] for one in chosen})
+        if not any(one.tags.get("image") == image for one in chosen):
+            booted = sorted({one.tags.get("image", "what is on them") for one in chosen})
             raise source.file.error(
                 ("images", number),
                 f"no board of {lab_words} boots {image!r}; they boot {', '.join(booted)}",

@@ -222,7 +222,10 @@ NEVER: list[tuple[dict[str, Any], str]] = [
     ({"match": {"rack": "7"}}, "match: no board of the lab at {lab} has rack=7, free or not"),
     ({"boards": ["sample"] * 3}, "boards.0: the lab at {lab} has 2 of 'sample', the plan wants 3"),
     ({"boards": ["sampel"]}, "boards.0: 'sampel' is neither a board of this lab nor a board type"),
-    ({"images": ["debian-12"]}, "nothing is left to run"),
+    (
+        {"images": ["debian-12"]},
+        "images.0: no board of the lab at {lab} boots 'debian-12'; they boot what is on them",
+    ),
     ({"requirements": ["MAP-99"]}, "requirements.0: no requirement 'MAP-99' (did you mean"),
     ({"features": ["iomu"]}, "features: --feature 'iomu': no board type and no image declares it"),
     ({"tell": [{"command": ["./none"]}]}, "tell.0: there is no program './none'"),
@@ -232,6 +235,6 @@ NEVER: list[tuple[dict[str, Any], str]] = [
 def test_what_can_never_be_is_said_at_the_start(nights: Nights, sample_lab: Any) -> None:
     for more, said in NEVER:
         code, _, err = nights("nightly", nights.plan(**more))
-        assert code == 2, more
+        assert code == 2, (more, err)
         assert f"{nights.folder}/short.yaml:1: {said.format(lab=sample_lab.address)}" in err, more
     assert not (nights.suite / "says" / "ran").exists()
