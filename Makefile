@@ -32,8 +32,8 @@ $(VENV)/.installed: pyproject.toml | system
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
 	@echo "setup: Python packages for development into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@echo "setup: the payload, for this machine (its compiler builds a C library once)"
-	@$(BIN)/python -c 'from farm.board import payload; payload.build("host")'
+	@echo "setup: the payload, for boards and for this machine (its compiler builds C libraries once)"
+	@$(BIN)/python -c 'from farm.board import payload; payload.build(); payload.build("host")'
 	@touch $@
 
 setup: system $(VENV)/.installed
