@@ -44,7 +44,7 @@ setup-reference: setup
 	@tools/install-system-packages reference
 
 demo: setup
-	@$(BIN)/farm run --out $(DEMO_OUT) --stress-seconds 0.5 -m "not full and not long"
+	@$(BIN)/farm run --out $(DEMO_OUT) --stress-seconds 0.2 -m "not full and not long"
 
 check: setup-dev
 	@$(BIN)/ruff check .

@@ -204,7 +204,8 @@ def run(
             "--stress-seconds",
             metavar="N",
             envvar="FARM_STRESS_SECONDS",
-            help="How long each stress case goes on. Default: 2.",
+            help="How long each stress case goes on; below 1, what is timed is repeated less "
+            "often, too. Default: 2.",
             show_default=False,
         ),
     ] = None,

@@ -25,7 +25,7 @@ from farm.pytest_plugin.overdue import Overdue
 from farm.pytest_plugin.programs import Programs
 from farm.pytest_plugin.record import MAX_SAMPLES, RECORD, Phase, Record
 from farm.pytest_plugin.settings import usage_error
-from farm.pytest_plugin.stress import Stress
+from farm.pytest_plugin.stress import Stress, timed_rounds
 from farm.pytest_plugin.subcases import events_of, parents, reports_of
 from farm.pytest_plugin.verdicts import Ruling, blame_kernel, judge, overruled_by, overrules_xfail
 from farm.run.job import LATE, TIME_BOX
@@ -83,6 +83,10 @@ class BoardRun:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Spread tests over the declared devices."""
         parametrise(metafunc, self.job.settings)
+
+    def rounds(self, usual: int) -> int:
+        """Return how often to repeat what is timed."""
+        return timed_rounds(usual, self.job.settings.effort.stress_s)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(

@@ -13,6 +13,8 @@ import pytest
 from farm.pytest_plugin import collection, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from farm.pytest_plugin.board import Board
     from farm.pytest_plugin.cells import Cell
     from farm.pytest_plugin.execution import BoardRun
@@ -85,6 +87,16 @@ def stress(request: pytest.FixtureRequest) -> Stress:
     ``payload/stress.h``; a failure then names the command that repeats them.
     """
     return _run(request).stress(request.node)
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How often to repeat what is timed: ``rounds(1000)``.
+
+    In proportion fewer where ``--stress-seconds`` is below 1: whoever has no time for stress has
+    none for small spreads.
+    """
+    return _run(request).rounds
 
 
 @pytest.fixture

@@ -29,3 +29,8 @@ class Stress:
             "ms": max(1, round(self.seconds * 1000)),
             "timeout_s": self.seconds + _SLACK_S,
         }
+
+
+def timed_rounds(usual: int, stress_s: float) -> int:
+    """Return how often to repeat what is timed: ``usual``, and fewer below a second of stress."""
+    return max(1, round(usual * min(1.0, stress_s)))

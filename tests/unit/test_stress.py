@@ -19,7 +19,7 @@ from farm.cli import settings
 from farm.errors import ConfigError
 from farm.events import MAX_SEED, Effort
 from farm.lab.place import Place
-from farm.pytest_plugin.stress import Stress
+from farm.pytest_plugin.stress import Stress, timed_rounds
 from farm.run.job import EXACT_SEED, draw_seed
 from farm.run.plan import Wish, jobs
 
@@ -168,3 +168,12 @@ def test_settings_files_hold_numbers_where_numbers_belong(tmp_path: Path) -> Non
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"farm.toml:1: \w+: expected a number, seen"):
             settings.load(path)
+
+
+@pytest.mark.parametrize(
+    ("stress_s", "times"), [(0.0001, 1), (0.2, 200), (1.0, 1000), (60.0, 1000)]
+)
+def test_what_is_timed_is_repeated_less_often_below_a_second_only(
+    stress_s: float, times: int
+) -> None:
+    assert timed_rounds(1000, stress_s) == times

@@ -5,7 +5,7 @@ import pytest
 BUFFERS, FRAMES, TIMED = 3, 8, 100
 
 
-def run(board, exporter, importer, order):
+def run(board, exporter, importer, order, rounds):
     """Stream frames through a few buffers, queued in that order.
 
     Frames are counted for every pair, and timed for one kind of memory of each importer: at 50
@@ -19,17 +19,19 @@ def run(board, exporter, importer, order):
         order=order,
         buffers=BUFFERS,
         frames=FRAMES,
-        timed=TIMED if telling else 0,
+        timed=rounds(TIMED) if telling else 0,
     )
 
 
 @pytest.mark.requirement("MAP-5")
 @pytest.mark.case("stream_frames", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
-def test_frames_at_fixed_indices_cost_a_map_per_buffer(board, exporter, importer, expect, taken):
+def test_frames_at_fixed_indices_cost_a_map_per_buffer(
+    board, exporter, importer, expect, taken, rounds
+):
     """Each buffer is taken when it is queued first, at its own index, and never again."""
     expect.streaming(exporter, importer)
-    result = run(board, exporter, importer, "fixed")
+    result = run(board, exporter, importer, "fixed", rounds)
     assert taken(result, importer, "first").got == BUFFERS
     assert taken(result, importer, "frames").got == 0
     assert taken(result, importer, "free").let_go == BUFFERS
@@ -38,10 +40,10 @@ def test_frames_at_fixed_indices_cost_a_map_per_buffer(board, exporter, importer
 @pytest.mark.requirement("MAP-6")
 @pytest.mark.case("stream_frames", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
-def test_frames_at_moving_indices_cost_a_map_each(board, exporter, importer, expect, taken):
+def test_frames_at_moving_indices_cost_a_map_each(board, exporter, importer, expect, taken, rounds):
     """vb2 remembers one buffer per index, so a buffer that moves is taken anew for each frame."""
     expect.streaming(exporter, importer)
-    result = run(board, exporter, importer, "rotating")
+    result = run(board, exporter, importer, "rotating", rounds)
     frames = taken(result, importer, "frames")
     # The first buffer that moves goes to an index that has held none, from which none is let go.
     assert (frames.got, frames.let_go) == (FRAMES, FRAMES - 1)
@@ -51,10 +53,10 @@ def test_frames_at_moving_indices_cost_a_map_each(board, exporter, importer, exp
 @pytest.mark.requirement("MAP-7")
 @pytest.mark.case("stream_frames", "map_control")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
-def test_duplicated_descriptors_cost_no_map(board, exporter, importer, expect, taken):
+def test_duplicated_descriptors_cost_no_map(board, exporter, importer, expect, taken, rounds):
     """vb2 compares buffers and not descriptors, so a dup() of one is known at its index."""
     expect.streaming(exporter, importer)
-    result = run(board, exporter, importer, "duplicated")
+    result = run(board, exporter, importer, "duplicated", rounds)
     assert taken(result, importer, "first").got == BUFFERS
     assert taken(result, importer, "frames").got == 0
 

@@ -22,12 +22,12 @@ def test_poll_tells_readers_from_writers(board, exporter, fencer, expect):
 @pytest.mark.requirement("SYN-2")
 @pytest.mark.case("sync_wakes")
 @pytest.mark.over(exporter="exporter", fencer=fencer)
-def test_sync_start_waits_and_wakes(board, exporter, fencer, expect):
+def test_sync_start_waits_and_wakes(board, exporter, fencer, expect, rounds):
     """A CPU access sleeps until the device has written, then wakes; how soon is sampled."""
     expect.sharing(exporter, fencer)
     # Every board with fences has the fencer's own buffer; the others' are for their median.
-    rounds = 1000 if exporter == fencer else 100
-    result = board.run("sync_wakes", exporter=exporter, fencer=fencer, rounds=rounds)
+    times = rounds(1000 if exporter == fencer else 100)
+    result = board.run("sync_wakes", exporter=exporter, fencer=fencer, rounds=times)
     half = result.value("wake_latency", phase="p50")
     control(half, "half of the wake-ups took no time: the two clocks are not one")
 
