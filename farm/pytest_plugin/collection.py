@@ -94,12 +94,13 @@ def check_suites(items: list[pytest.Item]) -> None:
     folders = dict.fromkeys(filter(None, map(_suite_folder, files)))
     if not folders:
         return
-    own = paths.testsuites()
+    own = paths.testsuites().resolve()
+    others = [one for one in folders if one.resolve().parent != own]
     try:
         for folder in folders:
             load_suite(folder / FILE_NAME)
         known = {
-            "case": set(payload.needs_of_cases([one for one in folders if one.parent != own])),
+            "case": set(payload.needs_of_cases(others)),
             "requirement": set(load_requirements()),
         }
     except FarmError as error:
