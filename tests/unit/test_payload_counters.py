@@ -105,8 +105,8 @@ def test_a_balance_of_absent_counters_is_absent_for_their_reason(payload: Payloa
 
 def test_what_is_left_behind_is_told_once_it_had_time_to_go(payload: Payload) -> None:
     """Control: a case that takes page faults that nothing takes back, and its opposite."""
-    asked = "counters faults=sw:2 moves=sw:4"
-    lines = serve(payload, f"{asked} left=balance:faults-moves", "run 1 0 self_pass must=x")
+    asked = "counters faults=sw:2 unaligned=sw:7"
+    lines = serve(payload, f"{asked} left=balance:faults-unaligned", "run 1 0 self_pass must=x")
     if any(line.startswith("counter faults absent") for line in lines):
         pytest.skip("this machine lets no one count")
     block = block_of(lines, "self_pass")
@@ -115,7 +115,7 @@ def test_what_is_left_behind_is_told_once_it_had_time_to_go(payload: Payload) ->
     assert leak.startswith(f"{LEFT_BEHIND}left: ") and leak.endswith(" count left after 2000 ms")
     assert values(block, "left")[""] > 0
 
-    lines = serve(payload, f"{asked} gone=balance:moves-faults", "run 1 0 self_pass must=x")
+    lines = serve(payload, f"{asked} gone=balance:unaligned-faults", "run 1 0 self_pass must=x")
     dmesg = block_of(lines, "self_pass").dmesg
     assert not any(line.startswith(LEFT_BEHIND) for line in dmesg)
 
