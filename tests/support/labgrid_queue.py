@@ -21,6 +21,9 @@ from farm.lab.wanted import Wanted
 
 ANY = Wanted(board_type="sample")
 
+POLL_S = 15.0
+"""How often a coordinator serves its reservations though nothing happens (its ``poll``)."""
+
 
 class _Held:
     """A lock that is held: nothing runs beside a test."""
@@ -52,6 +55,13 @@ class Lab:
 
     def holder(self, place: str) -> str:
         return self.coordinator.places[place].acquired or ""
+
+    def passes(self, seconds: float) -> None:
+        """Turn the clock on; what a cancelled reservation leaves is given away at the next poll."""
+        polls = int((self.now + seconds) // POLL_S) - int(self.now // POLL_S)
+        self.now += seconds
+        for _ in range(min(polls, 2)):
+            self.coordinator.schedule_reservations()
 
     def restart(self) -> None:
         """Forget what labgrid forgets when its coordinator restarts."""

@@ -75,7 +75,7 @@ def test_nothing_is_acquired_before_everything_is_set_aside() -> None:
     assert job.step()
     crew = Crew(lab, ("a", "b"))
     for _ in range(50):
-        lab.now += RANK_S
+        lab.passes(RANK_S)
         assert not crew.step()
     assert crew.holds() == set()
     assert lab.coordinator.places["a"].reservation  # a job ends in time: what is there is kept
@@ -90,14 +90,14 @@ def test_who_waits_for_a_person_lets_others_have_what_was_set_aside() -> None:
     alice.acquire("b")
     crew = Crew(lab, ("a", "b"))
     assert not crew.step()
-    lab.now += HOLD_S
+    lab.passes(HOLD_S)
     assert not crew.step()
     assert not lab.coordinator.reservations
     job = Job(lab, "job", Wanted(names=("a",)))
     assert job.step()
     job.finish()
     alice.release("b")
-    lab.now += 1.5 * REST_S
+    lab.passes(1.5 * REST_S)
     assert crew.step()
 
 
@@ -171,7 +171,7 @@ class Farm(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, RANK_S, HOLD_S, 2 * REST_S]))
     def time_passes(self, seconds: float) -> None:
-        self.lab.now += seconds
+        self.lab.passes(seconds)
 
     @rule(name=st.sampled_from(PLACES))
     def alice_takes_or_releases(self, name: str) -> None:
@@ -207,7 +207,7 @@ class Farm(RuleBasedStateMachine):
         for name in self.hers:
             self.alice.release(name)
         for _ in range(40 + 8 * (len(self.crews_here) + len(self.jobs_here))):
-            self.lab.now += RANK_S
+            self.lab.passes(RANK_S)
             for job in list(self.jobs_here):
                 if job.place or job.step():
                     self._end(job)

@@ -84,11 +84,11 @@ def test_a_reservation_that_lapsed_is_made_anew_without_losing_its_turn() -> Non
     alice.acquire("a")
     first, second = Job(lab, "first"), Job(lab, "second")
     assert not first.step()
-    lab.now += 5
+    lab.passes(5)
     assert not second.step()
     lab.restart()  # labgrid forgets reservations and holds alike
     alice.acquire("a")
-    lab.now += 30
+    lab.passes(30)
     for job in (second, first, second, first):
         assert not job.step()
     alice.release("a")
@@ -105,12 +105,12 @@ def test_a_turn_moves_when_the_owner_gets_another_board() -> None:
     other = Job(lab, "other", on_b, owner="ann")
     ann = Job(lab, "ann", on_a, owner="ann")
     assert not ann.step() and not other.step()
-    lab.now += 60
+    lab.passes(60)
     bob = Job(lab, "bob", on_a, owner="bob")
     assert not bob.step()
     alice.release("b")
     assert other.step()
-    lab.now += RANK_S
+    lab.passes(RANK_S)
     assert not ann.step() and not bob.step()
     alice.release("a")
     assert not ann.step()
@@ -135,7 +135,7 @@ def test_the_queue_is_served_by_virtual_arrival_and_people_stand_in_it(
     arrivals: dict[str, float] = {}
     jobs: dict[str, Job] = {}
     for number, (is_person, pause, priority) in enumerate(people):
-        lab.now += 1 + pause * AGEING_S / 100
+        lab.passes(1 + pause * AGEING_S / 100)
         if is_person:
             client = lab.client(f"host/person{number}")
             client.reserve({"board_type": "sample"})
@@ -145,7 +145,7 @@ def test_the_queue_is_served_by_virtual_arrival_and_people_stand_in_it(
             assert not job.step()
             jobs[job.client.identity] = job
             arrivals[job.client.identity] = arrival(lab.now, priority)
-    lab.now += RANK_S
+    lab.passes(RANK_S)
     for job in jobs.values():
         assert not job.step()
     served = []
@@ -163,7 +163,7 @@ def test_the_queue_is_served_by_virtual_arrival_and_people_stand_in_it(
             current.acquire("a")
         lab.coordinator.reservations.pop(token)
         lab.coordinator.places["a"].reservation = None
-        lab.now += RANK_S
+        lab.passes(RANK_S)
         for other in jobs.values():
             if other.client.identity not in served:
                 assert not other.step()
@@ -218,7 +218,7 @@ class Farm(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, RANK_S, 30.0, AGEING_S]))
     def time_passes(self, seconds: float) -> None:
-        self.lab.now += seconds
+        self.lab.passes(seconds)
 
     @rule(name=st.sampled_from(places))
     def goes_or_comes(self, name: str) -> None:
@@ -282,7 +282,7 @@ class Farm(RuleBasedStateMachine):
         self.lab.offline.clear()
         self.barred.clear()
         for _ in range(3 * len(self.all) + 3):
-            self.lab.now += RANK_S
+            self.lab.passes(RANK_S)
             for job in list(self.all):
                 if job.place or job.step():
                     self._end(job)
