@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LINE_BYTES 256		/* most of what is added at once is shorter */
+
 static void reserve(struct text *text, size_t more)
 {
 	size_t need = text->used + more + 1;
@@ -39,34 +41,44 @@ void text_add_bytes(struct text *text, const char *bytes, size_t count)
 void text_add(struct text *text, const char *fmt, ...)
 {
 	va_list args;
+	size_t room;
 	int need;
 
+	reserve(text, LINE_BYTES);
+	room = text->size - text->used;
 	va_start(args, fmt);
-	need = vsnprintf(NULL, 0, fmt, args);
+	need = vsnprintf(text->bytes + text->used, room, fmt, args);
 	va_end(args);
 	if (need < 0)
 		return;
-	reserve(text, (size_t)need);
-	va_start(args, fmt);
-	vsnprintf(text->bytes + text->used, (size_t)need + 1, fmt, args);
-	va_end(args);
+	if ((size_t)need >= room) {	/* longer than lines are: once more, into enough */
+		reserve(text, (size_t)need);
+		va_start(args, fmt);
+		vsnprintf(text->bytes + text->used, (size_t)need + 1, fmt, args);
+		va_end(args);
+	}
 	text->used += (size_t)need;
 }
 
 void text_add_escaped(struct text *text, const char *bytes, size_t count, size_t limit)
 {
-	size_t kept = count < limit ? count : limit;
+	size_t kept = count < limit ? count : limit, plain = 0;
 
 	for (size_t i = 0; i < kept; i++) {
 		unsigned char byte = (unsigned char)bytes[i];
 
+		if (byte >= 0x20 && byte < 0x7f && byte != '\\') {
+			plain++;
+			continue;
+		}
+		text_add_bytes(text, &bytes[i - plain], plain);
+		plain = 0;
 		if (byte == '\\')
 			text_add_bytes(text, "\\\\", 2);
-		else if (byte >= 0x20 && byte < 0x7f)
-			text_add_bytes(text, &bytes[i], 1);
 		else
 			text_add(text, "\\x%02x", byte);
 	}
+	text_add_bytes(text, &bytes[kept - plain], plain);
 	if (kept < count)
 		text_add(text, " [%zu bytes more]", count - kept);
 }
