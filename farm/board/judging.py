@@ -104,7 +104,7 @@ class Session(abc.ABC):
 
     def _judge(self, block: Block, mark: int, tolerate: Sequence[str]) -> CaseResult:
         __tracebackhide__ = True
-        result = CaseResult.of(block)
+        result = CaseResult.of(block, self.absent)
         complaint = self._complaint(block.dmesg, mark, tolerate, result)
         if complaint is None:
             return result

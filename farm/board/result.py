@@ -36,8 +36,12 @@ class CaseResult:
     cached: str = ""
 
     @classmethod
-    def of(cls, block: Block) -> CaseResult:
-        """Return the result that a block tells."""
+    def of(cls, block: Block, absent: Mapping[str, str] = MappingProxyType({})) -> CaseResult:
+        """Return the result that a block tells.
+
+        ``absent`` are the counters that the board cannot give at all, each with the reason: the
+        payload tells of them once, when they are opened.
+        """
         seen: Counter[tuple[str, str, str]] = Counter()
         samples = []
         for one in block.samples:
@@ -53,7 +57,7 @@ class CaseResult:
             reason=block.reason,
             info=MappingProxyType(dict(block.info)),
             samples=tuple(samples),
-            absent=tuple(Absent(name, reason) for name, reason in block.absent.items()),
+            absent=tuple(Absent(*one) for one in {**absent, **block.absent}.items()),
             dmesg=block.dmesg,
         )
 

@@ -94,7 +94,15 @@ def test_a_pmu_that_is_not_there_is_absent(payload: Payload) -> None:
     lines = serve(payload, "counters tlb=pmu:smmuv3_pmcg_*:tlb_miss", "run 1 0 self_pass must=x")
     reason = "no such PMU: nothing matches /sys/bus/event_source/devices/smmuv3_pmcg_*"
     assert f"counter tlb absent {reason}" in lines
-    assert block_of(lines, "self_pass").absent == {"tlb": reason}
+    assert block_of(lines, "self_pass").absent == {}
+
+
+def test_a_case_by_hand_says_itself_what_is_absent(payload: Payload) -> None:
+    command = [payload.path, "run", "self_pass", "--counter", "none=irq:no-such-line"]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert parse_block(done.stdout, "self_pass", "manual").absent == {
+        "none": "no line of /proc/interrupts contains 'no-such-line'"
+    }
 
 
 def test_a_balance_of_absent_counters_is_absent_for_their_reason(payload: Payload) -> None:

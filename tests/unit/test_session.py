@@ -24,7 +24,7 @@ from farm.board.session import BoardSession
 from farm.counters.registry import Counter
 from farm.errors import ControlError, LinkLost, ProtocolError
 from farm.inventory import Limits
-from farm.model import Better, Metric
+from farm.model import Absent, Better, Metric
 
 PANIC = "[    9.0] Kernel panic - not syncing: Fatal exception"
 WARNING = "[    8.0] WARNING: CPU: 0 PID: 1 at drivers/dma-buf/dma-buf.c:1 f+0x0/0x10"
@@ -260,6 +260,17 @@ def test_counters_fall_back_and_say_what_failed(tmp_path: Path) -> None:
         "counters maps=kprobe:map cycles=tp:pmu:cycles",
     ]
     assert bench.session.absent == {"cycles": "no tp:pmu:cycles"}
+
+
+def test_each_result_says_what_the_board_cannot_count(tmp_path: Path) -> None:
+    def passes_without_maps(payload: ScriptedPayload, run_id: str, case: str) -> str:
+        return block(case, run_id, extra="# absent counter=maps reason=multiplexed\n")
+
+    bench = Bench(tmp_path, {"one": passes, "other": passes_without_maps}, absent="tp:pmu")
+    bench.session.open()
+    first, second = bench.session.run("one", {}), bench.session.run("other", {})
+    assert first.absent == (Absent("cycles", "no tp:pmu:cycles"),)
+    assert second.absent == (*first.absent, Absent("maps", "multiplexed"))
 
 
 def test_topology_and_kernel(bench: Bench) -> None:

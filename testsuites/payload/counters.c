@@ -27,6 +27,7 @@ struct counter {
 	char unit[32];
 	double scale;
 	const struct counter_source *source;
+	size_t first;			/* of that name */
 };
 
 static struct counter counters[COUNTERS_MAX];
@@ -40,6 +41,11 @@ size_t counters_count(void)
 const char *counter_name(size_t index)
 {
 	return counters[index].name;
+}
+
+size_t counter_first(size_t index)
+{
+	return counters[index].first;
 }
 
 const char *counter_of(size_t index)
@@ -183,6 +189,7 @@ void counters_open(char *const *specs, size_t count, struct text *out)
 			continue;
 		}
 		counter = &counters[counter_total];
+		counter->first = counter_total;
 		strcpy(counter->name, name);
 		open_spec(counter_total++, equals + 1);
 		text_add(out, "counter %s ", counter->name);

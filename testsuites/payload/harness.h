@@ -72,6 +72,7 @@ size_t counters_count(void);
 /* The first counter of that name; false if there is none. */
 bool counter_find(const char *name, size_t *index);
 const char *counter_name(size_t index);
+size_t counter_first(size_t index);		/* of all that have its name */
 const char *counter_of(size_t index);		/* or "" */
 const char *counter_unit(size_t index);
 const char *counter_absent(size_t index);	/* the reason, or NULL */
@@ -103,6 +104,7 @@ struct run_request {
 	const char *id;
 	const char *name;
 	unsigned int timeout_ms;	/* 0: the case's own */
+	bool absences_told;		/* counters_open() has told which counters are absent for good */
 	char *params[PARAMS_MAX];	/* "key=value", decoded */
 	size_t param_count;
 };

@@ -313,15 +313,24 @@ static void write_output(struct text *out, const struct child *child)
 		text_add(out, "# output [%zu bytes more]\n", child->output_lost);
 }
 
-/* Why each counter is absent from this block; empty for those that counted everywhere. */
+/*
+ * Why counters are absent from this block; empty for those that counted everywhere. Counters of one
+ * name are absent together, as a sum over some of them would be too little: the first has the reason.
+ */
 static char absences[COUNTERS_MAX][REASON_MAX_BYTES];
+static bool any_lost;	/* one that counts is absent from this block */
 
-/* Counters of one name are absent together: a sum over some of them would be too little. */
-static void note_absence(const char *name, const char *reason)
+static void note_absence(size_t counter, const char *reason)
 {
-	for (size_t i = 0; i < counters_count(); i++)
-		if (!strcmp(counter_name(i), name) && !absences[i][0])
-			snprintf(absences[i], sizeof(absences[i]), "%s", reason);
+	char *known = absences[counter_first(counter)];
+
+	if (!*known)
+		snprintf(known, REASON_MAX_BYTES, "%s", reason);
+}
+
+static const char *absence_of(size_t counter)
+{
+	return absences[counter_first(counter)];
 }
 
 /*
@@ -332,24 +341,32 @@ static void find_absences(const struct reading *begin, const struct reading *end
 {
 	char text[REASON_MAX_BYTES * 2];
 	enum record_kind kind;
-	size_t cursor = 0;
+	size_t cursor = 0, counter;
 
-	memset(absences, 0, sizeof(absences));
+	any_lost = false;
+	for (size_t i = 0; i < counters_count(); i++)
+		absences[i][0] = '\0';
 	for (size_t i = 0; i < counters_count(); i++) {
+		size_t first = counter_first(i);
 		char reason[REASON_MAX_BYTES];
 		double value;
 
-		if (counter_absent(i))
-			note_absence(counter_name(i), counter_absent(i));
-		else if (!counter_value(i, begin, end, &value, reason, sizeof(reason)))
-			note_absence(counter_name(i), reason);
+		any_lost |= first != i && (counter_absent(i) || counter_absent(first));
+		if (counter_absent(i)) {
+			note_absence(i, counter_absent(i));
+		} else if (!counter_value(i, begin, end, &value, reason, sizeof(reason))) {
+			any_lost = true;
+			note_absence(i, reason);
+		}
 	}
 	while (report_next(report, &cursor, &kind, text, sizeof(text))) {
 		char *blank = strchr(text, ' ');
 
 		if (kind == RECORD_ABSENT && blank) {
 			*blank = '\0';
-			note_absence(text, blank + 1);
+			any_lost = true;
+			if (counter_find(text, &counter))
+				note_absence(counter, blank + 1);
 		}
 	}
 }
@@ -357,10 +374,10 @@ static void find_absences(const struct reading *begin, const struct reading *end
 /* Whether "name=NAME …" is a sample of a counter that is absent. */
 static bool is_of_absent(const char *sample)
 {
-	for (size_t i = 0; i < counters_count(); i++) {
+	for (size_t i = 0; any_lost && i < counters_count(); i++) {
 		size_t length = strlen(counter_name(i));
 
-		if (absences[i][0] && !strncmp(sample, "name=", 5) &&
+		if (*absence_of(i) && !strncmp(sample, "name=", 5) &&
 		    !strncmp(sample + 5, counter_name(i), length) && sample[5 + length] == ' ')
 			return true;
 	}
@@ -404,19 +421,18 @@ static size_t write_records(struct text *out)
 	return samples;
 }
 
-static size_t write_counters(struct text *out, const struct reading *begin,
-			     const struct reading *end, size_t samples)
+static size_t write_counters(struct text *out, const struct run_request *request,
+			     const struct reading *begin, const struct reading *end, size_t samples)
 {
 	text_add(out, "# sample name=wall value=%llu unit=ns phase=case seq=%zu\n",
 		 (unsigned long long)(end->wall_ns - begin->wall_ns), samples++);
 	for (size_t i = 0; i < counters_count(); i++) {
 		char reason[REASON_MAX_BYTES], number[32];
-		size_t first;
 		double value;
 
-		if (absences[i][0]) {
-			if (counter_find(counter_name(i), &first) && first == i)
-				write_absence(out, counter_name(i), absences[i]);
+		if (*absence_of(i)) {
+			if (counter_first(i) == i && !(request->absences_told && counter_absent(i)))
+				write_absence(out, counter_name(i), absence_of(i));
 		} else if (counter_value(i, begin, end, &value, reason, sizeof(reason))) {
 			format_number(value, number, sizeof(number));
 			text_add(out, "# sample name=%s value=%s unit=%s phase=case%s%s seq=%zu\n",
@@ -495,7 +511,7 @@ bool runner_run(const struct run_request *request, struct watch *watch, struct t
 		write_output(out, &child);
 		find_absences(&begin, &end);
 		samples = write_records(out);
-		samples = write_counters(out, &begin, &end, samples);
+		samples = write_counters(out, request, &begin, &end, samples);
 		if (survivors >= 0)
 			counters_write_leaks(&begin, &end, out);
 		kmsg_report(out);

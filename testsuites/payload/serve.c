@@ -128,7 +128,7 @@ const char *add_param(struct run_request *request, char *word)
 /* run ID TIMEOUT_MS CASE key=value …; false: the other side is gone. */
 static bool command_run(char **words, size_t count, struct text *out)
 {
-	struct run_request request = { 0 };
+	struct run_request request = { .absences_told = true };
 	struct watch watch = { .fd = input_ended ? -1 : STDIN_FILENO,
 			       .readable = input_while_running };
 	enum farm_outcome outcome;
