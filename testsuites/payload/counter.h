@@ -17,7 +17,7 @@ struct counter_source {
 	const char *prefix;
 	const char *form;	/* of the whole spec, as an error shows it */
 	bool whole_case;	/* read around cases only, not around windows */
-	bool level;		/* what is there at the end, and not what came in between */
+	bool level;		/* what is there at the end, and so read there only */
 	bool settles;		/* more than before is a leak, once it had time to settle */
 	/* Opens what stands behind the prefix, or calls counter_set_absent(). */
 	void (*open)(size_t counter, const char *what);

@@ -43,11 +43,21 @@ static int read_number(size_t counter, int64_t *value)
 	return end == at ? -ENODATA : 0;
 }
 
-static void read_files(struct reading *reading)
+static void read_files(struct reading *reading, const struct counter_source *source)
 {
 	for (size_t i = 0; i < counters_count(); i++)
-		if (counter_is_of(i, &source_level) || counter_is_of(i, &source_change))
+		if (counter_is_of(i, source))
 			reading->valid[i] = !read_number(i, &reading->value[i]);
+}
+
+static void read_levels(struct reading *reading)
+{
+	read_files(reading, &source_level);
+}
+
+static void read_changes(struct reading *reading)
+{
+	read_files(reading, &source_change);
 }
 
 static void open_file(size_t counter, const char *path, const char *word)
@@ -124,10 +134,9 @@ static void open_change(size_t counter, const char *what)
 
 const struct counter_source source_level = {
 	.prefix = "level:", .form = "level:UNIT:SCALE:PATH[#WORD]", .whole_case = true,
-	.level = true, .open = open_level, .read = read_files,
+	.level = true, .open = open_level, .read = read_levels,
 };
-/* Its files are read with those of source_level. */
 const struct counter_source source_change = {
 	.prefix = "change:", .form = "change:UNIT:SCALE:PATH[#WORD]", .whole_case = true,
-	.open = open_change,
+	.open = open_change, .read = read_changes,
 };

@@ -206,10 +206,11 @@ void counters_open(char *const *specs, size_t count, struct text *out)
 
 /* --- reading --------------------------------------------------------------------------------------- */
 
-static void read_sources(struct reading *reading, enum scope scope)
+static void read_sources(struct reading *reading, enum scope scope, bool begin)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
-		if (sources[i]->read && (scope == SCOPE_CASE || !sources[i]->whole_case))
+		if (sources[i]->read && (scope == SCOPE_CASE || !sources[i]->whole_case) &&
+		    !(begin && sources[i]->level))
 			sources[i]->read(reading);
 }
 
@@ -226,7 +227,7 @@ void counters_begin(struct reading *reading, enum scope scope)
 	memset(reading, 0, sizeof(*reading));
 	if (scope == SCOPE_CASE)
 		perf_start();	/* the case before may have ended while they were paused */
-	read_sources(reading, scope);
+	read_sources(reading, scope, true);
 	perf_read(reading, false);
 	derive(reading);
 	perf_read(reading, true);
@@ -243,7 +244,7 @@ void counters_end(struct reading *reading, enum scope scope)
 	perf_read(reading, true);
 	perf_read(reading, false);
 	derive(reading);
-	read_sources(reading, scope);
+	read_sources(reading, scope, false);
 }
 
 bool counter_value(size_t index, const struct reading *begin, const struct reading *end,
