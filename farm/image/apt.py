@@ -71,6 +71,18 @@ def _kernel_parts(depends: str) -> list[str]:
     return [words[0] for words in names if words and _KERNEL_PART.match(words[0])]
 
 
+def by_age(version: str) -> list[tuple[tuple[int, ...], int]]:
+    """Return what sorts versions the oldest first, as deb-version(7) does within their parts."""
+
+    def weight(sign: str) -> int:
+        return -1 if sign == "~" else ord(sign) if sign.isalpha() else ord(sign) + 256
+
+    return [
+        ((*map(weight, words), 0), int(number or "0"))
+        for words, number in re.findall(r"(\D*)(\d*)", version)
+    ]
+
+
 def whole_kernels(available: str) -> list[str]:
     """Return the versions of arm64 kernels all of whose parts are in a list of packages.
 
@@ -90,7 +102,7 @@ def whole_kernels(available: str) -> list[str]:
 
     found = (KERNEL_IMAGE.fullmatch(name) for name in needs if whole(name))
     plain = (match[1] for match in found if match)
-    return sorted(v for v in plain if not v.endswith(("-rt", "-cloud")))
+    return sorted((v for v in plain if not v.endswith(("-rt", "-cloud"))), key=by_age)
 
 
 def _tool(name: str) -> str:

@@ -209,7 +209,7 @@ def _kernel_packages(
                 continue
             return packages, archive.fetch(packages, cache.packages_dir(), progress)
     suites = ", ".join(profile.kernel_suites)
-    known = ", ".join(dict.fromkeys(versions)) or "none"
+    known = ", ".join(sorted(set(versions), key=apt.by_age)) or "none"
     raise PackageGone(
         f"the kernel package {profile.kernel!r} is not, or no longer whole, in Debian's {suites}"
         f"{''.join(halves)}",

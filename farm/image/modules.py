@@ -82,7 +82,7 @@ def decompress(path: Path) -> bytes:
             case ".gz":
                 data = zlib.decompressobj(wbits=31).decompress(raw, _MAX_MODULE)
             case other:
-                raise ImageError(f"{path.name}: module compression {other!r} is not known")
+                raise ImageError(f"{path.name}: expected .ko, .ko.xz or .ko.gz, found {other!r}")
     except (lzma.LZMAError, zlib.error) as error:
         raise ImageError(f"{path.name}: damaged kernel module: {error}") from error
     if len(data) >= _MAX_MODULE:

@@ -18,6 +18,8 @@ _BANNER = re.compile(rb"Linux version (\d[A-Za-z0-9.+~_-]{0,120}) ")
 _LARGEST = 512 << 20
 _NETWORK = b"virtio_net\0"
 """The driver's name, which stands there where it is built in (drivers/net/virtio_net.c, 6.12)."""
+_GIVE_KERNEL = "give arch/arm64/boot/Image of the kernel's build folder"
+_GIVE_DRIVER = "give the module that the kernel's build made: NAME.ko, or NAME.ko.xz, NAME.ko.gz"
 _MAGIC_AT = 0x38
 _MAGIC = b"ARM\x64"  # Documentation/arch/arm64/booting.rst
 
@@ -135,22 +137,32 @@ def read_kernel(path: Path) -> Kernel:
     Raises:
         UsageError: it is none; the message says what it looks like.
     """
-    raw = _content(path)
+    raw = _content(path, _GIVE_KERNEL)
     data = raw
     if raw[:2] == b"\x1f\x8b":
         try:
             data = zlib.decompressobj(wbits=31).decompress(raw, _LARGEST)
         except zlib.error as error:
-            raise UsageError(f"{path}: damaged gzip file: {error}") from error
+            raise UsageError(
+                f"{path}: damaged gzip file: {error}", next_step=_GIVE_KERNEL
+            ) from error
     banner = _BANNER.search(data)
     if data[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC or banner is None:
-        seen = "an ELF file" if data[:4] == b"\x7fELF" else "something else"
         raise UsageError(
-            f"{path} is no arm64 kernel that boots: expected an Image or Image.gz, found {seen}",
-            next_step="give arch/arm64/boot/Image of the kernel's build folder",
+            f"{path} is no arm64 kernel that boots: expected an Image or Image.gz, found "
+            f"{_looks_like(data)}",
+            next_step=_GIVE_KERNEL,
         )
     sha256 = hashlib.sha256(raw).hexdigest()
     return Kernel(path, banner[1].decode(), sha256, has_network=_NETWORK in data)
+
+
+def _looks_like(data: bytes) -> str:
+    if data[:4] == b"\x7fELF":
+        return "an ELF file"
+    if data[4:8] == b"zimg":  # drivers/firmware/efi/libstub/zboot-header.S, 6.12
+        return "a compressed EFI program (CONFIG_EFI_ZBOOT)"
+    return f"a file that begins with {data[:8]!r}" if data else "an empty file"
 
 
 def read_driver(path: Path) -> Driver:
@@ -159,18 +171,18 @@ def read_driver(path: Path) -> Driver:
     Raises:
         UsageError: it is none.
     """
-    raw = _content(path)
+    raw = _content(path, _GIVE_DRIVER)
     try:
         data = decompress(path)
         info = modinfo(data)
         magic = vermagic(data)
         name = own_name(path, data)
     except (ImageError, ValueError) as error:
-        raise UsageError(
-            f"{path} is no kernel module: {error}", next_step="give a file NAME.ko"
-        ) from error
+        raise UsageError(f"{path} is no kernel module: {error}", next_step=_GIVE_DRIVER) from error
     if not magic:
-        raise UsageError(f"{path} is no finished kernel module: it has no vermagic")
+        raise UsageError(
+            f"{path} is no finished kernel module: it has no vermagic", next_step=_GIVE_DRIVER
+        )
     return Driver(
         path=path,
         name=name,
@@ -217,14 +229,16 @@ def check_network(own: Own) -> None:
     )
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, next_step: str) -> bytes:
     try:
         with path.open("rb") as stream:
             data = stream.read(_LARGEST + 1)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}", next_step=next_step
+        ) from error
     if len(data) > _LARGEST:
-        raise UsageError(f"{path}: larger than {_LARGEST >> 20} MiB")
+        raise UsageError(f"{path}: larger than {_LARGEST >> 20} MiB", next_step=next_step)
     return data
 
 

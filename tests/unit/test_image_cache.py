@@ -249,6 +249,9 @@ def test_security_updates_have_a_mirror_of_their_own() -> None:
 
 
 AVAILABLE = """\
+Package: linux-image-6.12.107+deb13-arm64
+Depends: linux-base (>= 4)
+
 Package: linux-image-6.12.9+deb13-arm64
 Depends: linux-base (>= 4), initramfs-tools | dracut
 
@@ -268,5 +271,11 @@ Package: linux-image-7.2.13+deb14-cloud-arm64
 
 
 def test_a_kernel_of_which_a_part_has_left_the_archive_is_not_offered() -> None:
-    assert apt.whole_kernels(AVAILABLE) == ["6.12.9+deb13", "7.2.13+deb14"]
+    assert apt.whole_kernels(AVAILABLE) == ["6.12.9+deb13", "6.12.107+deb13", "7.2.13+deb14"]
     assert apt.whole_kernels("") == []
+
+
+def test_versions_are_in_the_order_of_their_age() -> None:
+    versions = ["6.1.0-9", "6.1.0-50", "6.12~rc3", "6.12", "6.12.9+deb13", "6.12.90+deb13",
+                "6.12.90+deb13.1", "6.12.90+deb14", "6.12.107+deb13"]  # fmt: skip
+    assert sorted(reversed(versions), key=apt.by_age) == versions

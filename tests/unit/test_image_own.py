@@ -90,14 +90,17 @@ def test_a_kernel_says_its_release(tmp_path: Path, pack: object) -> None:
     ("data", "said"),
     [
         (b"\x7fELF" + bytes(BOOTS), "found an ELF file"),
-        (b"", "found something else"),
-        (bytes(BOOTS[:0x40]), "found something else"),
+        (b"MZ\0\0zimg", r"found a compressed EFI program \(CONFIG_EFI_ZBOOT\)"),
+        (b"", "found an empty file"),
+        (b"root:x:0:0", "found a file that begins with b'root:x:0'"),
+        (bytes(BOOTS[:0x40]), "found a file that begins with"),
         (b"\x1f\x8b\x08 broken", "damaged gzip"),
     ],
 )
 def test_what_does_not_boot_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=said) as caught:
         read_kernel(written(tmp_path / "vmlinux", data))
+    assert "arch/arm64/boot/Image" in caught.value.next_step
 
 
 @given(data=st.binary(max_size=300))
