@@ -11,7 +11,7 @@ from pathlib import Path
 
 from farm.errors import ImageError, UsageError
 from farm.image.kernel import folders_digest
-from farm.image.modules import decompress, modinfo, own_name, vermagic
+from farm.image.modules import ModuleFolder, decompress, modinfo, own_name, vermagic
 from farm.model import ImageProvenance
 
 _BANNER = re.compile(rb"Linux version (\d[A-Za-z0-9.+~_-]{0,120}) ")
@@ -109,8 +109,8 @@ def read_own(kernel: Path | None, modules: Path | None, drivers: Sequence[Path])
     """Return what the user brings, checked as far as it can be without a board.
 
     Raises:
-        UsageError: a file is missing or not what it should be, modules come without a kernel, or
-            two drivers are one module.
+        UsageError: a file is missing or not what it should be, modules come without a kernel or
+            are built for another, or two drivers are one module.
     """
     if modules is not None and kernel is None:
         raise UsageError(
@@ -124,11 +124,30 @@ def read_own(kernel: Path | None, modules: Path | None, drivers: Sequence[Path])
                 "a kernel loads one",
                 next_step="give one of them, and the other in a run of its own",
             )
-    return Own(
+    own = Own(
         kernel=read_kernel(kernel) if kernel is not None else None,
         modules=_read_modules(modules) if modules is not None else None,
         drivers=tuple(found.values()),
     )
+    if own.kernel is not None and own.modules is not None:
+        _check_belong(own.kernel, own.modules)
+    return own
+
+
+def _check_belong(kernel: Kernel, modules: Modules) -> None:
+    try:
+        built_for = ModuleFolder(modules.path).vermagic.partition(" ")[0]
+    except (ImageError, ValueError) as error:
+        raise UsageError(
+            f"{modules.path} holds no modules that a kernel loads: {error}",
+            next_step="install them again: make modules_install INSTALL_MOD_PATH=DIR",
+        ) from error
+    if built_for not in ("", kernel.release):
+        raise UsageError(
+            f"the modules in {modules.path} are built for Linux {built_for}, and {kernel.path} is "
+            f"Linux {kernel.release}",
+            next_step="give the folder that make modules_install filled from that kernel's tree",
+        )
 
 
 def read_kernel(path: Path) -> Kernel:

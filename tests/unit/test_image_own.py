@@ -127,6 +127,21 @@ def test_modules_are_found_where_make_installs_them(tmp_path: Path) -> None:
         read_own(tmp_path / "gone", None, ())
 
 
+def test_modules_of_another_kernel_are_refused(tmp_path: Path) -> None:
+    kernel = written(tmp_path / "Image", bytes(BOOTS))
+    folder = tmp_path / "6.12.108"
+    written(folder / "modules.order", b"")
+    one = folder / "kernel" / "one.ko"
+    written(one, module("one", vermagic=MAGIC))
+    assert read_own(kernel, folder, ()).modules is not None
+    written(one, module("one", vermagic=MAGIC.replace(".107", ".108")))
+    with pytest.raises(UsageError, match=r"for Linux 6\.12\.108-.*Image is Linux 6\.12\.107-"):
+        read_own(kernel, folder, ())
+    written(one, b"")
+    with pytest.raises(UsageError, match="holds no modules that a kernel loads: "):
+        read_own(kernel, folder, ())
+
+
 def test_a_kernel_without_a_network_is_refused_before_it_boots(tmp_path: Path) -> None:
     check_network(NOTHING)
     bare = written(tmp_path / "bare" / "Image", bytes(BOOTS))
@@ -136,7 +151,7 @@ def test_a_kernel_without_a_network_is_refused_before_it_boots(tmp_path: Path) -
     written(folder / "modules.order", b"")
     with pytest.raises(UsageError, match="not built in nor among the modules in"):
         check_network(read_own(bare, folder, ()))
-    written(folder / "kernel" / "virtio_net.ko.xz", b"")
+    written(folder / "kernel" / "virtio_net.ko", module("virtio_net", vermagic=MAGIC))
     check_network(read_own(bare, folder, ()))
     whole = written(tmp_path / "whole" / "Image", bytes(BOOTS) + b"x\0virtio_net\0")
     check_network(read_own(whole, None, ()))
