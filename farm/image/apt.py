@@ -20,8 +20,8 @@ from pathlib import Path
 
 from farm.errors import ImageError
 from farm.image import sources
-from farm.image.cache import DRAFT, touch
-from farm.image.steps import ends_with_us
+from farm.image.cache import DRAFT, no_room, touch
+from farm.image.steps import DISK_FULL, ends_with_us
 from farm.model import ImageProvenance
 
 Progress = Callable[[str], None]
@@ -145,10 +145,11 @@ class AptRoot:
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.startswith("E:")]
             reason = said[0][2:].strip() if said else f"exit code {done.returncode}"
+            if DISK_FULL in done.stderr:
+                raise no_room(self._folder.parent, f"{argv[0]}: {reason}")
             raise ImageError(
                 f"{argv[0]} failed for Debian suite {self._suite!r}: {reason}",
-                next_step="check that 'apt-get update' works on this machine and that there is "
-                "disk space, then try again",
+                next_step="check that 'apt-get update' works on this machine, then try again",
             )
         return done.stdout
 
@@ -300,18 +301,21 @@ def unpack(package: Path, target: Path) -> None:
     """Unpack a package's files below ``target``, which is made if need be.
 
     Raises:
-        ImageError: dpkg is missing or refuses the file.
+        ImageError: dpkg is missing or refuses the file, or the disk is full.
     """
     target.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [_tool("dpkg-deb"), "-x", str(package), str(target)],
+        env={**os.environ, "LC_ALL": "C"},
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
     )
     if done.returncode != 0:
+        if DISK_FULL in done.stderr:
+            raise no_room(target, f"unpacking {package.name}")
         raise ImageError(
             f"dpkg-deb cannot unpack {package.name}: {done.stderr.strip()[-200:]}",
-            next_step="check the disk space, or remove the file and try again",
+            next_step="remove the file and try again",
         )

@@ -127,11 +127,7 @@ def _file_errors(profile: ImageProfile) -> Iterator[None]:
 
 
 def _no_room() -> ImageError:
-    return ImageError(
-        f"not enough disk space below {cache.images_dir()}: an image needs about 1 GiB to build",
-        next_step="free some space ('farm gc' drops what is not in use), or point XDG_CACHE_HOME "
-        "at a larger disk",
-    )
+    return cache.no_room(cache.images_dir(), "an image needs about 1 GiB to build")
 
 
 def _make_room() -> None:

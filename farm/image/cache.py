@@ -143,6 +143,15 @@ def discard(path: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
 
 
+def no_room(folder: Path, why: str) -> ImageError:
+    """Return the error for a disk that is full, or will be."""
+    return ImageError(
+        f"not enough disk space below {folder}: {why}",
+        next_step="free some space ('farm gc' drops what is not in use), or point XDG_CACHE_HOME "
+        "at a larger disk",
+    )
+
+
 def touch(path: Path) -> None:
     """Note that something of the cache was used just now; what is used least goes first."""
     with contextlib.suppress(OSError):

@@ -210,11 +210,7 @@ def of_image(packages: Sequence[ImageProvenance]) -> BuiltKernel | None:
 
 
 def _no_room() -> ImageError:
-    return ImageError(
-        f"not enough disk space below {cache.kernels_dir()}: building a kernel needs about 5 GiB",
-        next_step="free some space ('farm gc' drops what is not in use), or point XDG_CACHE_HOME "
-        "at a larger disk",
-    )
+    return cache.no_room(cache.kernels_dir(), "building a kernel needs about 5 GiB")
 
 
 def _make(source: Path, *arguments: str) -> list[str]:

@@ -224,7 +224,4 @@ def _no_types(folder: str, names: list[str]) -> list[str]:
 
 
 def _no_room() -> ImageError:
-    return ImageError(
-        f"not enough disk space below {bundles.bundles_dir()}",
-        next_step="free some space ('farm gc' drops what is not in use)",
-    )
+    return cache.no_room(bundles.bundles_dir(), "unpacking and building kernel selftests")

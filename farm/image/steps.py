@@ -16,6 +16,9 @@ from farm.errors import ImageError
 
 Progress = Callable[[str], None]
 
+DISK_FULL = "No space left on device"
+"""What programs say when a disk is full, in the locale C."""
+
 _COMMAND = re.compile(r"  [A-Z][A-Z0-9_-]*( \[M\])?  ")
 _WARNING = re.compile(r"\bwarning: ", re.I)
 _FIRST_GUESS = 1800
@@ -119,7 +122,7 @@ class Steps:
             stream.seek(start)
             stream.readline()  # the command, whose words are no error
             text = stream.read(64 << 20).decode("utf-8", "replace")
-        if "No space left on device" in text:
+        if DISK_FULL in text:
             return self._no_room()
         return ImageError(
             f"step '{step}' failed with exit code {code}: {_reason(text.splitlines())}",

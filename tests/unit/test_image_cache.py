@@ -236,6 +236,23 @@ def test_a_package_that_is_none_is_our_error(tmp_path: Path) -> None:
         apt.unpack(tmp_path / "x.deb", tmp_path / "out")
 
 
+def test_a_disk_that_gets_full_meanwhile_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for tool in ("apt-get", "dpkg-deb"):
+        script = tmp_path / tool
+        script.write_text("#!/bin/sh\necho 'E: write (28: No space left on device)' >&2\nexit 2\n")
+        script.chmod(0o755)
+    (tmp_path / "root").mkdir()
+    said = f"not enough disk space below {tmp_path}"
+    with pytest.raises(ImageError, match=f"{said}: apt-get: write") as caught:
+        apt.AptRoot(tmp_path / "root", "sid").update()
+    assert "farm gc" in caught.value.next_step
+    with pytest.raises(ImageError, match=rf"{said}: unpacking x\.deb"):
+        apt.unpack(tmp_path / "x.deb", tmp_path)
+
+
 def test_security_updates_have_a_mirror_of_their_own() -> None:
     main = ("main",)
     found = [
