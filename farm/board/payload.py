@@ -27,6 +27,7 @@ from urllib.parse import unquote
 from farm import crosscompiler, paths
 from farm.board.casetable import TableEntry, read_case_table
 from farm.errors import UsageError
+from farm.image.cache import DRAFT
 
 Target = Literal["aarch64", "host"]
 
@@ -107,7 +108,7 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
     cached = _load(folder)
     if cached is not None:
         return cached
-    with tempfile.TemporaryDirectory(prefix="build-", dir=_made(folder.parent)) as scratch:
+    with tempfile.TemporaryDirectory(prefix=DRAFT, dir=_made(folder.parent)) as scratch:
         made = Path(scratch) / "made"
         made.mkdir()
         _compile(sources, architecture, build_id, compiler, Path(scratch), made / "payload")

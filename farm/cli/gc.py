@@ -30,13 +30,14 @@ def gc(
 ) -> None:
     """Drop what was used least until images, kernels and packages fit into the limit.
 
-    Images and firmware that boards of a running virtual lab boot stay. Building an image keeps the
-    caches within the same limit. Everything in the caches can be made again.
+    Images and firmware that boards of a running virtual lab boot stay. Building an image and
+    bringing up boards keep the same limit (FARM_CACHE_LIMIT). Everything in the caches can be made
+    again.
     """
     from farm.image import housekeeping
     from farm.lab import virtual
 
-    allowed = housekeeping.parse_size(limit)
+    allowed = housekeeping.parse_size(limit, "--limit")
     in_use = virtual.images_in_use()
     with steps() as tell:
         gone = housekeeping.collect(allowed, keep=in_use, dry_run=dry_run, progress=tell)

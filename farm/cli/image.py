@@ -55,10 +55,13 @@ def build(
     Without PROFILE, those that virtual board types boot unless told otherwise. debian:VERSION is
     one exact version of Debian's kernel. Packages come from the Debian mirror that this machine's
     own apt uses; a kernel from source needs a cross compiler (make setup-reference). No root
-    rights needed.
+    rights needed. The caches are kept within FARM_CACHE_LIMIT (see: farm gc).
     """
     from farm import image, inventory
+    from farm.image import housekeeping
+    from farm.lab import virtual
 
+    housekeeping.limit()  # a wrong one is told before the work, not after it
     if profile:
         profiles = [inventory.load_image_profile(profile)]
     else:
@@ -66,6 +69,7 @@ def build(
         profiles = [inventory.load_image_profile(name) for name in sorted(used)]
     with steps() as tell:
         images = [image.build(one, progress=tell, refresh=refresh) for one in profiles]
+        housekeeping.trim(virtual.images_in_use() | {one.id for one in images})
     if as_json:
         print_json({"images": [describe(one) for one in images]})
     else:

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,10 +130,15 @@ def sweep() -> None:
         sweep_drafts(folder)
 
 
-def sweep_drafts(folder: Path) -> None:
-    """Remove half-made folders; call it with the folder :func:`locked`."""
+def sweep_drafts(folder: Path, *, older_s: float = 0.0) -> None:
+    """Remove half-made folders; call it with the folder :func:`locked`.
+
+    Where nobody locks, let those be that may still grow: give an age in seconds.
+    """
     for draft in folder.glob(f"{DRAFT}*"):
-        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if not older_s or time.time() - draft.stat().st_mtime > older_s:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def discard(path: Path) -> None:

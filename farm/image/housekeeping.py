@@ -23,6 +23,7 @@ from farm.image.firmware import FIRMWARE_FILE, firmware_dir
 LIMIT_VARIABLE = "FARM_CACHE_LIMIT"
 DEFAULT_LIMIT = 20 << 30
 
+_PAYLOAD_BUILD_S = 3600.0  # no build of a payload takes longer
 _SIZE = re.compile(r"(\d{1,15})([KMGT]?)i?B?", re.I)
 _SCALE = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
@@ -38,15 +39,17 @@ class Entry:
     used: float
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, where: str) -> int:
     """Return a number of bytes: ``20G``, ``500M``, ``1048576``; K, M, G, T are powers of 1024.
+
+    ``where`` says for an error where it stands.
 
     Raises:
         UsageError: it is none.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is no size", next_step="write it as 20G or 500M")
+        raise UsageError(f"{where}: {text!r} is no size", next_step="write it as 20G or 500M")
     return int(match[1]) << _SCALE[match[2].upper()]
 
 
@@ -57,7 +60,7 @@ def limit() -> int:
         UsageError: the variable holds no size.
     """
     text = os.environ.get(LIMIT_VARIABLE, "")
-    return parse_size(text) if text else DEFAULT_LIMIT
+    return parse_size(text, LIMIT_VARIABLE) if text else DEFAULT_LIMIT
 
 
 def entries() -> list[Entry]:
@@ -73,7 +76,7 @@ def entries() -> list[Entry]:
         found += _entry("bundle", manifest.parent, manifest.parent / bundles.ARCHIVE)
     for file in cache.packages_dir().glob("*.deb"):
         found += _entry("package", file, file)
-    for binary in (paths.cache_dir() / "payload").glob("*/payload"):
+    for binary in _payloads().glob("*/payload"):
         found += _entry("payload", binary.parent, binary.parent)
     for log in (paths.cache_dir() / "logs").glob("*.log"):
         found += _entry("log", log, log)
@@ -120,6 +123,7 @@ def collect(
             cache.sweep()
             cache.sweep_drafts(cache.kernels_dir())
             cache.sweep_drafts(bundles.bundles_dir())
+            cache.sweep_drafts(_payloads(), older_s=_PAYLOAD_BUILD_S)
         present = entries()
         total = sum(entry.size for entry in present)
         gone: list[Entry] = []
@@ -133,6 +137,10 @@ def collect(
             total -= entry.size
             gone.append(entry)
         return gone
+
+
+def _payloads() -> Path:
+    return paths.cache_dir() / "payload"
 
 
 def _entry(kind: str, path: Path, used: Path) -> list[Entry]:

@@ -112,6 +112,15 @@ def test_half_made_things_go_in_any_case(caches: Path) -> None:
         assert not list(folder.glob(f"{cache.DRAFT}*"))
 
 
+def test_half_made_payloads_go_once_nobody_can_be_making_them(caches: Path) -> None:
+    drafts = [caches / "farm" / "payload" / f"{cache.DRAFT}{name}" for name in ("old", "young")]
+    for draft in drafts:
+        draft.mkdir(parents=True)
+    os.utime(drafts[0], (1000, 1000))
+    housekeeping.collect(1 << 40)
+    assert [draft.exists() for draft in drafts] == [False, True]
+
+
 def test_trimming_leaves_a_builder_alone(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(housekeeping.LIMIT_VARIABLE, "1M")
     with cache.building():
@@ -126,7 +135,7 @@ def test_trimming_leaves_a_builder_alone(caches: Path, monkeypatch: pytest.Monke
 )
 def test_sizes(text: str, size: int | None) -> None:
     if size is None:
-        with pytest.raises(UsageError, match="no size"):
-            housekeeping.parse_size(text)
+        with pytest.raises(UsageError, match="--limit: '1 MiB' is no size"):
+            housekeeping.parse_size(text, "--limit")
     else:
-        assert housekeeping.parse_size(text) == size
+        assert housekeeping.parse_size(text, "--limit") == size
