@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -24,6 +25,12 @@ os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(paths.cache_dir() / "zig"))
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+# A shell without job control has what it starts with "&" ignore Ctrl-C, and so would all that the
+# tests start and end with it; a handler, unlike a signal that is ignored, is not inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
