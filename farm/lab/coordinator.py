@@ -184,7 +184,7 @@ class Coordinator:
     def reservations(self) -> list[Reservation]:
         """Return every reservation of the lab."""
         reply = self._call(self._stub.GetReservations, pb2.GetReservationsRequest())
-        return [_reservation(raw) for raw in reply.reservations]
+        return [_received(raw) for raw in reply.reservations]
 
     # -- taking and giving back
 
@@ -196,7 +196,7 @@ class Coordinator:
         request = pb2.CreateReservationRequest(
             filters={"main": pb2.Reservation.Filter(filter=dict(filters))}, prio=priority
         )
-        return _reservation(self._call(self._stub.CreateReservation, request).reservation)
+        return _received(self._call(self._stub.CreateReservation, request).reservation)
 
     def poll(self, token: str) -> Reservation | None:
         """Return a reservation as it is now, and keep it from lapsing for another 60 s.
@@ -205,7 +205,7 @@ class Coordinator:
         """
         request = pb2.PollReservationRequest(token=token)
         try:
-            return _reservation(self._call(self._stub.PollReservation, request).reservation)
+            return _received(self._call(self._stub.PollReservation, request).reservation)
         except LabError as error:
             if _GONE in error.message:
                 return None
@@ -414,8 +414,12 @@ def _place(raw: Any, exported: _Exported) -> Place:
     )
 
 
-def _reservation(raw: Any) -> Reservation:
-    made = common.Reservation.from_pb2(raw)
+def _received(raw: Any) -> Reservation:
+    return reservation_of(common.Reservation.from_pb2(raw))
+
+
+def reservation_of(made: common.Reservation) -> Reservation:
+    """Return what labgrid knows of a reservation, in our words."""
     allocated = made.allocations.get("main", [])
     return Reservation(
         token=made.token,

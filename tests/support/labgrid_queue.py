@@ -13,9 +13,10 @@ from typing import Any
 from labgrid.remote import common, coordinator
 
 from farm.errors import LabError
+from farm.lab.coordinator import reservation_of
 from farm.lab.holding import LEASE_TAG, OWNER_TAG
 from farm.lab.lease import OWN_USER
-from farm.lab.place import Place, Reservation, ReservationState, Resource
+from farm.lab.place import Place, Reservation, Resource
 from farm.lab.waiting import Waiter
 from farm.lab.wanted import Wanted
 
@@ -106,7 +107,7 @@ class Client:
         }
 
     def reservations(self) -> list[Reservation]:
-        return [_told(raw) for raw in self._real.reservations.values()]
+        return [reservation_of(raw) for raw in self._real.reservations.values()]
 
     def reserve(self, filters: Mapping[str, str], *, priority: float = 0.0) -> Reservation:
         made = common.Reservation(
@@ -115,14 +116,14 @@ class Client:
         made.created = self.lab.now
         self._real.reservations[made.token] = made
         self._real.schedule_reservations()
-        return _told(made)
+        return reservation_of(made)
 
     def poll(self, token: str) -> Reservation | None:
         found = self._real.reservations.get(token)
         if found is None:
             return None
         found.refresh()
-        return _told(found)
+        return reservation_of(found)
 
     def cancel(self, token: str) -> None:
         if self._real.reservations.pop(token, None) is not None:
@@ -151,19 +152,6 @@ class Client:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-def _told(raw: Any) -> Reservation:
-    allocated = raw.allocations.get("main", [])
-    return Reservation(
-        token=raw.token,
-        owner=raw.owner,
-        state=ReservationState(raw.state.name),
-        place=allocated[0] if allocated else "",
-        priority=raw.prio,
-        created=raw.created,
-        filters=dict(raw.filters["main"]),
-    )
 
 
 @dataclass
