@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from labgrid.driver.power import rest
+from network_lab import Outlets
 from ssh_server import ShellServer
 
 from farm.board import reboot, strategy
@@ -88,45 +89,15 @@ farm:
 """
 
 
-class Outlet:
-    """Takes what it is told; ``says`` makes of that what it tells of itself."""
-
-    def __init__(self) -> None:
-        self.told = "0"
-        self.says: Callable[[str], str] = lambda told: told
-        outlet = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                outlet.told = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                self.answer("")
-
-            def do_GET(self) -> None:
-                self.answer(outlet.says(outlet.told))
-
-            def answer(self, body: str) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever).start()
-
-
 @pytest.fixture
-def outlet() -> Iterator[Outlet]:
-    made = Outlet()
+def outlets() -> Iterator[Outlets]:
+    made = Outlets()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 @pytest.fixture
-def rig(tmp_path: Path, outlet: Outlet, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabgridRig]:
+def rig(tmp_path: Path, outlets: Outlets, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabgridRig]:
     """A rig of an SSH server whose uptime is what a file says: just started."""
     server = ShellServer(tmp_path)
     file = tmp_path / "uptime"
@@ -134,39 +105,38 @@ def rig(tmp_path: Path, outlet: Outlet, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(reboot, "UPTIME", str(file))
     monkeypatch.setattr(strategy, "_OBEY_S", 1.0)
     config = tmp_path / "switched.yaml"
-    url = f"http://127.0.0.1:{outlet.server.server_port}/outlet/{{index}}"
     key = server.host_key_text
-    config.write_text(CONFIG.format(port=server.port, outlet=url, key=key))
+    config.write_text(CONFIG.format(port=server.port, outlet=outlets.url, key=key))
     made = LabgridRig.from_config(config, tmp_path / "out")
     yield made
     made.close()
     server.close()
 
 
-def test_an_outlet_that_switches(rig: LabgridRig, outlet: Outlet) -> None:
+def test_an_outlet_that_switches(rig: LabgridRig, outlets: Outlets) -> None:
     rig.boot()
-    assert outlet.told == "1"
+    assert list(outlets.state.values()) == ["1"]
     rig.boot()
     rig.off()
-    assert outlet.told == "0"
+    assert list(outlets.state.values()) == ["0"]
 
 
-def test_an_outlet_that_stays_what_it_is(rig: LabgridRig, outlet: Outlet) -> None:
-    outlet.says = lambda told: "0"
+def test_an_outlet_that_stays_what_it_is(rig: LabgridRig, outlets: Outlets) -> None:
+    outlets.says = lambda told: "0"
     with pytest.raises(BoardError) as caught:
         rig.boot()
     said = "the outlet was told to switch on, and 1 s later says that it is off"
     assert str(caught.value) == said
-    outlet.says = lambda told: told
+    outlets.says = lambda told: told
     rig.boot()
-    outlet.says = lambda told: "1"
+    outlets.says = lambda told: "1"
     with pytest.raises(BoardError, match="told to switch off, and 1 s later says that it is on"):
         rig.off()
 
 
-def test_an_outlet_that_takes_its_time(rig: LabgridRig, outlet: Outlet) -> None:
+def test_an_outlet_that_takes_its_time(rig: LabgridRig, outlets: Outlets) -> None:
     late = iter(["0", "1"])
-    outlet.says = lambda told: next(late, told)
+    outlets.says = lambda told: next(late, told)
     rig.boot()
 
 

@@ -63,10 +63,14 @@ def test_case(board, number):
 
 
 class Outlets:
-    """HTTP outlets as labgrid's power model ``rest`` wants them: PUT 0 or 1, GET tells."""
+    """HTTP outlets as labgrid's power model ``rest`` wants them: PUT 0 or 1, GET tells.
+
+    ``state`` is what each was told, ``says`` makes of that what it tells of itself.
+    """
 
     def __init__(self, switched: Callable[[str, bool], None] = lambda path, on: None) -> None:
         self.state: dict[str, str] = {}
+        self.says: Callable[[str], str] = lambda told: told
         outlets = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -77,7 +81,7 @@ class Outlets:
                 self._answer("")
 
             def do_GET(self) -> None:
-                self._answer(outlets.state.get(self.path, "0"))
+                self._answer(outlets.says(outlets.state.get(self.path, "0")))
 
             def _answer(self, body: str) -> None:
                 self.send_response(200)
