@@ -15,7 +15,6 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from urllib.parse import unquote
 from farm import crosscompiler, paths
 from farm.board.casetable import TableEntry, read_case_table
 from farm.errors import UsageError
-from farm.image.cache import DRAFT
+from farm.image import cache
 
 Target = Literal["aarch64", "host"]
 
@@ -108,10 +107,10 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
     cached = _load(folder)
     if cached is not None:
         return cached
-    with tempfile.TemporaryDirectory(prefix=DRAFT, dir=_made(folder.parent)) as scratch:
-        made = Path(scratch) / "made"
+    with cache.draft(_made(folder.parent)) as scratch:
+        made = scratch / "made"
         made.mkdir()
-        _compile(sources, architecture, build_id, compiler, Path(scratch), made / "payload")
+        _compile(sources, architecture, build_id, compiler, scratch, made / "payload")
         _describe(sources, compiler, made)
         _move_into_place(made, folder)
     built = _load(folder)

@@ -8,19 +8,19 @@ not run; no root rights are needed. Fetched packages are kept by their SHA-256.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import ImageError
 from farm.image import sources
-from farm.image.cache import DRAFT, no_room, touch
+from farm.image.cache import draft, no_room, touch
 from farm.image.steps import DISK_FULL, ends_with_us
 from farm.model import ImageProvenance
 
@@ -236,10 +236,10 @@ class AptRoot:
                 touch(path)
                 continue
             progress(f"fetching {package.name} {package.version} ({package.size / 1e6:.1f} MB)")
-            with tempfile.TemporaryDirectory(dir=store, prefix=DRAFT) as folder:
-                self._run("apt-get", "-q", "download", f"{package.name}={package.version}",
-                          cwd=Path(folder))  # fmt: skip
-                (got,) = Path(folder).glob("*.deb")
+            with draft(store) as folder:
+                exact = f"{package.name}={package.version}"
+                self._run("apt-get", "-q", "download", exact, cwd=folder)
+                (got,) = folder.glob("*.deb")
                 if (digest := _sha256(got)) != package.sha256:
                     raise ImageError(
                         f"{package.name} {package.version} has SHA-256 {digest}, "
@@ -273,8 +273,7 @@ def apt_root(suite: str, parent: Path, *, architecture: str = "arm64") -> Iterat
         [_tool("apt-config"), "dump"], capture_output=True, text=True, errors="replace", check=False
     ).stdout
     network = [line for line in dump.splitlines() if _ACQUIRE.match(line)]
-    with tempfile.TemporaryDirectory(dir=parent, prefix=DRAFT) as name:
-        root = Path(name)
+    with draft(parent) as root:
         for folder in ("lists/partial", "cache/archives/partial"):
             (root / folder).mkdir(parents=True)
         (root / "status").touch()
@@ -301,7 +300,8 @@ def unpack(package: Path, target: Path) -> None:
     """Unpack a package's files below ``target``, which is made if need be.
 
     Raises:
-        ImageError: dpkg is missing or refuses the file, or the disk is full.
+        ImageError: dpkg is missing or refuses the file.
+        OSError: the disk is full.
     """
     target.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
@@ -314,7 +314,7 @@ def unpack(package: Path, target: Path) -> None:
     )
     if done.returncode != 0:
         if DISK_FULL in done.stderr:
-            raise no_room(target, f"unpacking {package.name}")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(package))
         raise ImageError(
             f"dpkg-deb cannot unpack {package.name}: {done.stderr.strip()[-200:]}",
             next_step="remove the file and try again",

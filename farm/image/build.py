@@ -8,8 +8,7 @@ import hashlib
 import importlib.resources
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,25 +100,25 @@ def build(
     wanted = recipe(profile, own)
     if not refresh and (image := cache.recall(wanted)):
         return image
-    with _file_errors(profile):
-        built = None
-        if profile.source is not None and own.kernel is None:
+    built = None
+    if profile.source is not None and own.kernel is None:
+        with _file_errors(profile, kernel.no_room):
             built = _from_source(profile, progress)
-        with cache.building(progress):
-            if not refresh and (image := cache.recall(wanted)):
-                return image  # another process built it while we waited
-            image = _build(_Order(profile, wanted, own, built), progress)
-            cache.remember(wanted, image.id)
-            return image
+    with _file_errors(profile, _no_room), cache.building(progress):
+        if not refresh and (image := cache.recall(wanted)):
+            return image  # another process built it while we waited
+        image = _build(_Order(profile, wanted, own, built), progress)
+        cache.remember(wanted, image.id)
+        return image
 
 
 @contextlib.contextmanager
-def _file_errors(profile: ImageProfile) -> Iterator[None]:
+def _file_errors(profile: ImageProfile, no_room: Callable[[], ImageError]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_room() from error
+            raise no_room() from error
         raise ImageError(
             f"image {profile.name!r} could not be built: {error}",
             next_step=f"check that {cache.images_dir()} can be written",
@@ -145,7 +144,7 @@ def _module_place() -> Iterator[Path]:
     try:
         yield place
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        cache.drop(place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +233,9 @@ def _build(order: _Order, progress: Progress) -> Image:
         return cache.find(image_id)
     progress("unpacking the packages")
     with (
-        tempfile.TemporaryDirectory(dir=cache.images_dir(), prefix=cache.DRAFT) as name,
+        cache.draft(cache.images_dir()) as work,
         _module_place() as module_place,
     ):
-        work = Path(name)
         for file in kernel_files:
             apt.unpack(file, work / "kernel")
         for package, file in zip(packages, files, strict=True):

@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -191,8 +190,8 @@ def _inside(root: Path, path: Path) -> Path | None:
 
 
 def _make(name: str, folder: Path, make: Maker) -> Bundle:
-    with tempfile.TemporaryDirectory(dir=bundles_dir(), prefix=cache.DRAFT) as draft:
-        work, made = Path(draft) / "work", Path(draft) / "made"
+    with cache.draft(bundles_dir()) as draft:
+        work, made = draft / "work", draft / "made"
         work.mkdir()
         made.mkdir()
         made_of = make(work)

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -139,6 +140,25 @@ def sweep_drafts(folder: Path, *, older_s: float = 0.0) -> None:
         with contextlib.suppress(OSError):
             if not older_s or time.time() - draft.stat().st_mtime > older_s:
                 shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def draft(folder: Path) -> Iterator[Path]:
+    """Give a fresh folder below ``folder`` to fill; it is gone afterwards."""
+    path = Path(tempfile.mkdtemp(dir=folder, prefix=DRAFT))
+    try:
+        yield path
+    finally:
+        drop(path)
+
+
+def drop(path: Path) -> None:
+    """Remove a folder; an interrupt meanwhile takes effect once it is gone."""
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def discard(path: Path) -> None:

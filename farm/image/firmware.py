@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,8 +90,7 @@ def _fetch(source: FirmwareSource, folder: Path, progress: apt.Progress) -> Firm
         archive.update()
         package = archive.lookup(source.package)
         (file,) = archive.fetch([package], stored, progress)
-    with tempfile.TemporaryDirectory(dir=cache.images_dir(), prefix=cache.DRAFT) as name:
-        work = Path(name)
+    with cache.draft(cache.images_dir()) as work:
         apt.unpack(file, work / "unpacked")
         wanted = work / "unpacked" / source.file
         if not wanted.is_file():

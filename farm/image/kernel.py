@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,10 +151,10 @@ def obtain(
             return read(folder)
         cache.sweep_drafts(cache.kernels_dir())
         if shutil.disk_usage(cache.kernels_dir()).free < _ROOM:
-            raise _no_room()
-        with tempfile.TemporaryDirectory(dir=cache.kernels_dir(), prefix=cache.DRAFT) as draft:
+            raise no_room()
+        with cache.draft(cache.kernels_dir()) as draft:
             log = paths.cache_dir() / "logs" / f"{name}-{kernel_id}.log"
-            steps = Steps(Path(draft), log, progress, no_room=_no_room)
+            steps = Steps(draft, log, progress, no_room=no_room)
             made = _compile(package, file, fragments, steps)
             release = _release(made)
             manifest = {
@@ -209,7 +208,8 @@ def of_image(packages: Sequence[ImageProvenance]) -> BuiltKernel | None:
     return None
 
 
-def _no_room() -> ImageError:
+def no_room() -> ImageError:
+    """Return the error for want of disk space."""
     return cache.no_room(cache.kernels_dir(), "building a kernel needs about 5 GiB")
 
 
@@ -292,7 +292,7 @@ def build_modules(kernel: BuiltKernel, folder: Path, work: Path, progress: Progr
     copy = work / folder.name
     shutil.copytree(folder, copy)
     log = paths.cache_dir() / "logs" / f"{folder.name}-{kernel.id}.log"
-    steps = Steps(work, log, progress, no_room=_no_room)
+    steps = Steps(work, log, progress, no_room=no_room)
     place = os.path.relpath(copy, kernel.tree)  # KASAN and __FILE__ tell it
     steps.run(f"build {folder.name}", _make(kernel.tree, f"M={place}", "modules"), warnings=False)
     log.unlink(missing_ok=True)

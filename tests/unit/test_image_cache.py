@@ -249,8 +249,27 @@ def test_a_disk_that_gets_full_meanwhile_is_called_so(
     with pytest.raises(ImageError, match=f"{said}: apt-get: write") as caught:
         apt.AptRoot(tmp_path / "root", "sid").update()
     assert "farm gc" in caught.value.next_step
-    with pytest.raises(ImageError, match=rf"{said}: unpacking x\.deb"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*x\.deb'"):
         apt.unpack(tmp_path / "x.deb", tmp_path)
+
+
+def test_an_interrupt_while_a_draft_goes_leaves_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, calls = shutil.rmtree, 0
+
+    def interrupted(path: Path, **words: bool) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+        remove(path, **words)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), cache.draft(tmp_path) as work:
+        (work / "half").write_bytes(b"made")
+    assert calls == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_security_updates_have_a_mirror_of_their_own() -> None:
