@@ -6,48 +6,24 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from farm import failpoints
+from farm.cli.options import Options, asked_of, new_claim, wish_of
 from farm.cli.outcome import Outcome, exit_of, keep, split_time
 from farm.cli.output import err, error_text
 from farm.cli.ownlab import lab_of, with_all_cores
 from farm.cli.phases import Phases
-from farm.cli.placing import Placing, place, with_featured_types
+from farm.cli.placing import place, with_featured_types
 from farm.errors import FarmError, LabError
 
 if TYPE_CHECKING:
-    from farm.events import Effort
-    from farm.image.own import Own
     from farm.inventory import BoardType
-    from farm.pytest_plugin.catalogue import Narrowing
-    from farm.run.followups import Rules
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
     from farm.run.plan import Wish
     from farm.run.unfinished import Claim
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line says."""
-
-    suites: Sequence[str]
-    boards: Sequence[str]
-    match: Mapping[str, str]
-    image: str
-    own: Own
-    narrowing: Narrowing
-    out: Path | None
-    coordinator: str
-    db: str | None
-    wait_s: float
-    effort: Effort
-    cached: bool
-    rules: Rules
-    placing: Placing = field(default_factory=Placing)
 
 
 def carry_out(
@@ -65,35 +41,9 @@ def carry_out(
         UsageError: what was asked for cannot be, on any board.
         InfraError: there is no lab, no image, or no board free.
     """
-    wish = wish_of(options, select)
-    jobs = run_part(options, types, wish, phases)
-    return conclude(options, wish, jobs, phases)
-
-
-def wish_of(options: Options, select: Mapping[str, Sequence[str]] | None) -> Wish:
-    """Return what every job of a new run is to do."""
-    from farm import paths
-    from farm.run.job import new_run_id
-    from farm.run.plan import Wish
-    from farm.run.unfinished import Claim
-
-    run_id = new_run_id()
-    folder = (options.out.absolute() if options.out else paths.runs_dir()) / run_id
-    return Wish(
-        run=run_id,
-        coordinator="",
-        folder=folder,
-        suites=options.suites,
-        select=select,
-        image=options.image,
-        wait_s=options.wait_s,
-        effort=options.effort,
-        cached=options.cached,
-        argv=sys.argv[1:],
-        owner=options.placing.owner,
-        priority=options.placing.priority,
-        claim=Claim.new(run_id, folder, options.db),
-    )
+    claim = new_claim(options, [asked_of(options, select)])
+    jobs = run_part(options, types, wish_of(claim, 0), phases)
+    return conclude(claim, jobs, phases)
 
 
 def run_part(
@@ -127,12 +77,11 @@ def run_part(
     return jobs
 
 
-def conclude(options: Options, wish: Wish, jobs: Sequence[Job], phases: Phases) -> Outcome:
+def conclude(claim: Claim, jobs: Sequence[Job], phases: Phases) -> Outcome:
     """Keep the results of a run's jobs and write its report; tell on stderr what goes wrong."""
     split_time([job for job in jobs if not job.spec.purpose], phases)
     with phases.phase("report"):
-        assert wish.claim is not None
-        return settle(wish.claim, jobs)
+        return settle(claim, jobs)
 
 
 def settle(claim: Claim, jobs: Sequence[Job], *, at_any_rate: bool = False) -> Outcome:
@@ -170,7 +119,9 @@ def run_jobs(specs: Sequence[JobSpec], wish: Wish) -> tuple[list[Job], bool]:
     from farm.run.unfinished import Part
 
     assert wish.claim is not None
-    wish.claim.owe(Part(coordinator=wish.coordinator, lab=wish.own_lab, jobs=list(specs)))
+    wish.claim.owe(
+        Part(coordinator=wish.coordinator, lab=wish.own_lab, jobs=list(specs), asked=wish.asked)
+    )
     try:
         return orchestrate(specs)
     except FarmError:

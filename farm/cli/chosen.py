@@ -14,7 +14,7 @@ from farm.model import WITHIN
 from farm.yamlfile import nearest
 
 if TYPE_CHECKING:
-    from farm.cli.carryout import Options
+    from farm.cli.options import Options
     from farm.inventory import BoardType
     from farm.pytest_plugin.catalogue import Listed
 

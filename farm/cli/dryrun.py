@@ -15,7 +15,7 @@ from farm.errors import LabError
 from farm.lab.wanted import TYPE_TAG
 
 if TYPE_CHECKING:
-    from farm.cli.carryout import Options
+    from farm.cli.options import Options
     from farm.inventory import BoardType
     from farm.lab.place import Place
     from farm.lab.placement import Judged

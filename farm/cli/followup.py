@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from farm.cli.carryout import run_jobs
 from farm.cli.output import err, error_text
+from farm.cli.placing import survey
 from farm.errors import FarmError
-from farm.lab.coordinator import Coordinator, local_host, normal_address
+from farm.lab.coordinator import Coordinator, local_host
 from farm.lab.lease import new_identity
 from farm.model import Purpose
 
 if TYPE_CHECKING:
-    from farm.cli.carryout import Options
+    from farm.cli.options import Options
     from farm.inventory import BoardType
     from farm.lab.place import Place
     from farm.run.followups import FollowUp
@@ -28,15 +29,17 @@ def follow_up(
 ) -> list[Job]:
     """Run the retries of what board or lab left open, then the repeats of new failures.
 
-    Trouble ends the follow-ups with a word on stderr, and costs nothing of what has run already.
+    A round that is among ``jobs`` is not run again. Trouble ends the follow-ups with a word on
+    stderr, and costs nothing of what has run already.
     """
     from farm.run.followups import repeats, retries
 
     rounds = _Rounds(options, types, wish)
+    begun = {job.spec.purpose for job in jobs}
     try:
-        if options.rules.infra:
+        if options.rules.infra and begun == {Purpose.FIRST}:
             rounds.run(retries(jobs, rounds.boards()), Purpose.RETRY)
-        if options.rules.new and not rounds.stopped:
+        if options.rules.new and Purpose.REPEAT not in begun and not rounds.stopped:
             tried = [*jobs, *rounds.done]
             chosen, said = repeats(tried, rounds.boards(), _newness(options.db, wish.plan))
             for line in said:
@@ -79,25 +82,21 @@ class _Rounds:
     def boards(self) -> Callable[[JobSpec], list[str]]:
         """Ask the lab, and return what names the boards that are to be had for a job's tests.
 
-        They are free, of the job's type and boot its image; a board that is quarantined is not.
+        They are free now, and meet what the run was asked for; of the job's type, with its image.
         """
-        from farm.lab.health import HealthBook
-        from farm.lab.placement import TYPE_TAG
+        from farm.lab.placement import judge
+        from farm.lab.wanted import IMAGE_TAG, TYPE_TAG
 
-        health = HealthBook(normal_address(self._wish.coordinator))
-        free = [
-            place
-            for place in self._places().values()
-            if place.online and place.free and not health.of(place.name).quarantined
-        ]
+        found = survey(self._wish.coordinator, self._options, self._types)
+        judged = judge(found.places.values(), self._types, found.request, found.outlook)
+        free = [one.place for one in judged if one.ready(may_wait=False)]
 
         def fit(spec: JobSpec) -> list[str]:
-            wanted = {**self._options.match, TYPE_TAG: spec.board_type}
             return [
                 place.name
                 for place in free
-                if all(place.tags.get(key) == value for key, value in wanted.items())
-                and place.tags.get("image", spec.image.profile) == spec.image.profile
+                if place.tags.get(TYPE_TAG) == spec.board_type
+                and place.tags.get(IMAGE_TAG, spec.image.profile) == spec.image.profile
             ]
 
         return fit

@@ -10,7 +10,7 @@ from farm.cli.output import add_row, out, print_json, table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from farm.cli.carryout import Options
+    from farm.cli.options import Options
     from farm.inventory import BoardType
 
 

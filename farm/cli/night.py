@@ -8,19 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm.cli.carryout import Options, conclude, run_part, wish_of
+from farm.cli.carryout import conclude, run_part
 from farm.cli.chosen import chosen_tests
+from farm.cli.morning import MorningReport, report_morning
+from farm.cli.options import Options, asked_of, new_claim, options_of, wish_of
+from farm.cli.outcome import was_stopped
 from farm.cli.output import err, error_text, printable
 from farm.cli.phases import Phases
 from farm.cli.plancheck import check_boards, check_names, check_placing
-from farm.errors import FarmError, InfraError, LabError
+from farm.errors import FarmError, LabError
+from farm.run.orchestrator import STOPPED
 
 if TYPE_CHECKING:
     from farm.analysis.importance import Ranked
-    from farm.analysis.morning import Morning
     from farm.inventory import BoardType
     from farm.plans import Plan, PlanSource
     from farm.run.orchestrator import Job
+    from farm.run.unfinished import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +86,6 @@ class Night:
 
         if self.coordinator:
             check_after_infra(jobs, self.coordinator, self.types, err().print)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a night came to; paths are empty where a file could not be written."""
-
-    morning: Morning
-    jobs: Sequence[Job]
-    page: str
-    page_path: str
-    report: str
 
 
 def prepare(source: PlanSource, coordinator: str, db: str | None, to: Path | None) -> Night:
@@ -187,48 +180,56 @@ def _options(
     )
 
 
-def carry_out_night(night: Night) -> Result:
+def carry_out_night(night: Night) -> tuple[list[Job], MorningReport]:
     """Run a night's parts one after the other, keep the results, and compare them.
 
     A part that cannot run costs none of the others; each gets its share of the time that is left.
     """
-    from farm.run.orchestrator import STOPPED
-
     plan, phases = night.plan, Phases()
-    first = wish_of(night.parts[0].options, None)
-    began = time.time()
+    deadline = None if plan.time_box is None else time.time() + plan.time_box
+    claim = new_claim(
+        night.parts[0].options,
+        [
+            asked_of(
+                part.options,
+                part.select,
+                plan=plan.name,
+                part=part.image if len(night.parts) > 1 else "",
+                deadline=deadline,
+            )
+            for part in night.parts
+        ],
+    )
     jobs: list[Job] = []
     troubles: list[str] = []
-    for number, part in enumerate(night.parts):
-        wish = replace(
-            first,
-            suites=list(dict.fromkeys(word.partition("::")[0] for word in part.options.suites)),
-            select=part.select,
-            image=part.image,
-            plan=plan.name,
-            part=part.image if len(night.parts) > 1 else "",
-            until=_until(plan, began, len(night.parts) - number),
-        )
-        try:
-            options, missing = _to_be_had(part.options, night.types)
-            for trouble in missing:
-                err().print(printable(trouble), soft_wrap=True)
-            troubles += missing
-            if missing and not options.boards:
-                continue
-            jobs += run_part(options, night.types, wish, phases)
-        except FarmError as error:
-            err().print(error_text(error))
-            troubles.append(f"{part.image or 'the night'}: {error.message}")
-        except KeyboardInterrupt:
-            troubles.append(STOPPED)
+    for number in range(len(night.parts)):
+        more, missing = begin(claim, number, night.types, phases)
+        jobs += more
+        troubles += missing
+        if STOPPED in missing or was_stopped(jobs):
             break
-        if any(job.view.reason == STOPPED for job in jobs):
-            break
-    outcome = conclude(night.parts[0].options, first, jobs, phases)
-    found = _morning(night, first.run, began, jobs, troubles)
-    page, path = _page(found, first.folder, outcome.report)
-    return Result(found, jobs, page, path, outcome.report)
+    outcome = conclude(claim, jobs, phases)
+    return jobs, report_morning(claim.record, jobs, outcome.report, troubles)
+
+
+def begin(
+    claim: Claim, number: int, types: Mapping[str, BoardType], phases: Phases
+) -> tuple[list[Job], list[str]]:
+    """Run a part of a night on the boards that are to be had; return its jobs, and its troubles."""
+    troubles: list[str] = []
+    try:
+        options, missing = _to_be_had(options_of(claim.record, number), types)
+        for trouble in missing:
+            err().print(printable(trouble), soft_wrap=True)
+        troubles += missing
+        if missing and not options.boards:
+            return [], troubles
+        return run_part(options, types, wish_of(claim, number), phases), troubles
+    except FarmError as error:
+        err().print(error_text(error))
+        return [], [*troubles, f"{claim.record.asked[number].part or 'the night'}: {error.message}"]
+    except KeyboardInterrupt:
+        return [], [*troubles, STOPPED]
 
 
 def _to_be_had(options: Options, types: Mapping[str, BoardType]) -> tuple[Options, list[str]]:
@@ -254,49 +255,3 @@ def _to_be_had(options: Options, types: Mapping[str, BoardType]) -> tuple[Option
         else:
             kept.append(word)
     return replace(options, boards=tuple(kept)), missing
-
-
-def _until(plan: Plan, began: float, parts_left: int) -> float | None:
-    """Return when a part is to begin no further test: it has its share of the time that is left."""
-    if plan.time_box is None:
-        return None
-    now = time.time()
-    return now + max(0.0, began + plan.time_box - now) / parts_left
-
-
-def _morning(
-    night: Night, run: str, began: float, jobs: Sequence[Job], troubles: Sequence[str]
-) -> Morning:
-    """Return what the night says; where the store cannot say it, that is what it says."""
-    from farm.analysis.morning import morning
-    from farm.store import load_run, open_store
-    from farm.store.earlier import earlier
-    from farm.store.records import RunRecord
-
-    name = night.plan.name
-    record = RunRecord(run, began, ())
-    try:
-        with open_store(night.db) as store:
-            if jobs:
-                record = load_run(store, run)
-            known = earlier(store, plan=name, before=record)
-    except FarmError as error:
-        said = f"the results are in their journals only: {error.message}"
-        return morning(record, {}, plan=name, troubles=[*troubles, said])
-    return morning(record, known, plan=name, troubles=troubles)
-
-
-def _page(found: Morning, folder: Path, report: str) -> tuple[str, str]:
-    """Write the morning report's page; return it, and its path or nothing."""
-    from farm.report.html import write_whole
-    from farm.report.morning import render
-
-    page = render(found, Path(report).name if report else "")
-    path = folder / "morning.html"
-    try:
-        write_whole(path, page)
-    except OSError as error:
-        trouble = InfraError(f"{path}: cannot be written: {error.strerror}")
-        err().print(printable(error_text(trouble)))
-        return page, ""
-    return page, str(path)

@@ -12,9 +12,10 @@ from rich.text import Text
 from farm.cli.labs import CoordinatorOption, chosen_lab
 from farm.cli.output import JsonFlag, add_row, err, out, print_json, printable, table
 from farm.cli.results import STYLES, DbOption
+from farm.cli.resume import NoResume, resume_all
 
 if TYPE_CHECKING:
-    from farm.analysis.morning import Morning
+    from farm.cli.morning import MorningReport
     from farm.cli.night import Night
     from farm.cli.plancheck import Teller
     from farm.notify import Delivery
@@ -76,6 +77,7 @@ def nightly(
             show_default=False,
         ),
     ] = "",
+    no_resume: NoResume = False,
     coordinator: CoordinatorOption = None,
     db: DbOption = None,
     as_json: JsonFlag = False,
@@ -84,7 +86,8 @@ def nightly(
 
     What failed or changed last night runs first, then what is new, then by the requirements'
     priority; what the time box leaves no room for is MISS. Follow-up jobs retry INFRA and repeat
-    new failures. Results are stored before anybody is told. See docs/nightly.md.
+    new failures. Results are stored before anybody is told. What a dead controller left is finished
+    first; people are told of it if it is a night of this plan. See docs/nightly.md.
 
     Exits like farm run: 1 if a test failed or broke; else 3 if something was not learnt, or
     somebody could not be told; 2 for a wrong plan; else 0.
@@ -93,7 +96,6 @@ def nightly(
     from farm.cli.outcome import check_store
     from farm.cli.plancheck import Smtp, tellers
     from farm.plans import PlanSource, find_plan
-    from farm.report import morning as page
 
     source = PlanSource(find_plan(plan))
     told = tellers(source.plan, source, Smtp(smtp, smtp_user, smtp_from))
@@ -102,54 +104,58 @@ def nightly(
     if dry_run:
         _print_preview(night, told, as_json=as_json)
         return
-    result = carry_out_night(night)
-    found = result.morning
-    body = {**page.document(found), "report": result.report, "morning": result.page_path}
-    deliveries = _tell(told, found, result.page, body)
-    code = found.exit or (3 if any(one.problem for one in deliveries) else 0)
-    body |= {"exit": code, "told": [_delivery(one) for one in deliveries]}
+    if not no_resume and (finished := resume_all(night.types)):
+        for one in finished:
+            if one.morning is not None and one.morning.morning.plan == source.plan.name:
+                _tell(told, one.morning)
+        night = prepare(source, night.coordinator, db, to)  # they may have changed the order
+    jobs, found = carry_out_night(night)
+    if not as_json:
+        _print(found)
+    deliveries = _tell(told, found)
+    code = found.morning.exit or (3 if any(one.problem for one in deliveries) else 0)
     if as_json:
-        print_json(body)
-    else:
-        _print(found, result.page_path, result.report)
-    for one in deliveries:
-        state = f"not told in {one.tries} tries: {one.problem}" if one.problem else "told"
-        err().print(printable(f"{one.to}: {state}"), soft_wrap=True)
-    night.check_boards(result.jobs)
+        print_json(found.body | {"exit": code, "told": [_delivery(one) for one in deliveries]})
+    night.check_boards(jobs)
     raise typer.Exit(code)
 
 
-def _tell(
-    told: Sequence[Teller], found: Morning, html: str, body: dict[str, Any]
-) -> list[Delivery]:
+def _tell(told: Sequence[Teller], found: MorningReport) -> list[Delivery]:
+    """Tell whoever wants to be told, and say on stderr what became of it."""
     from farm.notify import Message, deliver
     from farm.report import morning as page
 
-    channels = [one.channel for one in told if one.when == "always" or found.exit]
-    where = f"\nmorning report: {body['morning']}\n" if body["morning"] else ""
-    message = Message(page.subject(found), page.text(found) + where, html, body)
+    channels = [one.channel for one in told if one.when == "always" or found.morning.exit]
+    where = f"\nmorning report: {found.path}\n" if found.path else ""
+    text = page.text(found.morning) + where
+    message = Message(page.subject(found.morning), text, found.page, found.body)
     try:
-        return deliver(channels, message)
+        deliveries = deliver(channels, message)
     except KeyboardInterrupt:
         err().print("stopped; not everybody was told")
         return []
+    for one in deliveries:
+        state = f"not told in {one.tries} tries: {one.problem}" if one.problem else "told"
+        err().print(printable(f"{one.to}: {state}"), soft_wrap=True)
+    return deliveries
 
 
 def _delivery(one: Delivery) -> dict[str, Any]:
     return {"to": one.to, "tries": one.tries, "problem": one.problem}
 
 
-def _print(found: Morning, page_path: str, report: str) -> None:
+def _print(found: MorningReport) -> None:
     from farm.report.morning import sections, text
 
     console = out()
-    red = {section.title for section in sections(found) if section.name in ("new", "flaky")}
-    for line in text(found).splitlines():
+    listed = sections(found.morning)
+    red = {section.title for section in listed if section.name in ("new", "flaky")}
+    for line in text(found.morning).splitlines():
         first = line.split(" ", 1)[0]
         style = next((STYLES[name] for name in STYLES if name.value == first), "")
         style = style or ("bold red" if line.partition(" (")[0] in red else "")
         console.print(Text(printable(line), style=style), soft_wrap=True)
-    for name, path in (("morning report", page_path), ("report", report)):
+    for name, path in (("morning report", found.path), ("report", found.report)):
         if path:
             console.print(f"{name}: {path}", soft_wrap=True)
 

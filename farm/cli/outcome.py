@@ -103,6 +103,13 @@ def unread(result: IngestResult) -> JournalError:
     )
 
 
+def was_stopped(jobs: Sequence[Job]) -> bool:
+    """Return whether a user ended one of these jobs, and so all that was to follow."""
+    from farm.run.orchestrator import STOPPED
+
+    return any(job.view.reason == STOPPED for job in jobs)
+
+
 def exit_of(jobs: Sequence[Job]) -> int:
     """Return the exit code that jobs ask for."""
     from farm.analysis import exit_of

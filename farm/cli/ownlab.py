@@ -16,7 +16,7 @@ from farm.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from farm.cli.carryout import Options
+    from farm.cli.options import Options
     from farm.image.own import Own
     from farm.inventory import BoardType
     from farm.run.unfinished import OwnLab

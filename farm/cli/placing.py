@@ -12,7 +12,7 @@ from farm.cli.together import take_together
 from farm.errors import FarmError, UsageError
 
 if TYPE_CHECKING:
-    from farm.cli.carryout import Options
+    from farm.cli.options import Options
     from farm.inventory import BoardType
     from farm.lab.place import Place
     from farm.lab.placement import Outlook, Request

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from farm import failpoints
 from farm.cli.carryout import end_leases_of_killed_jobs, orchestrate, settle
-from farm.cli.outcome import Outcome, as_object, print_summary
+from farm.cli.options import options_of, wish_of
+from farm.cli.outcome import Outcome, as_object, print_summary, was_stopped
 from farm.cli.output import JsonFlag, err, error_text, print_json
 from farm.cli.ownlab import lab_again
 from farm.cli.phases import Phases
 from farm.errors import FarmError, JournalError, LabError, UsageError
+from farm.settling import LEFT_OPEN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from farm.cli.morning import MorningReport
     from farm.inventory import BoardType
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
@@ -31,6 +36,14 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 app = typer.Typer()
+
+NoResume = Annotated[
+    bool,
+    typer.Option(
+        "--no-resume",
+        help="Leave runs alone that a dead controller left unfinished (see: farm resume).",
+    ),
+]
 
 CLOSED = "closed by farm resume --close"
 """Why the tests never ran that a closed run had left."""
@@ -55,7 +68,9 @@ def resume(
     """Finish the runs that a dead controller left: killed, out of memory, or a power cut.
 
     Boards that such a run still holds go off and are released. Tests that have a verdict keep it,
-    the rest run, under the same run's id. `farm run` does so by itself before it begins.
+    the rest run, under the same run's id, with the follow-ups and the parts of a night that had not
+    begun. A night gets its morning report; `farm nightly` also tells people of it. `farm run` and
+    `farm nightly` resume by themselves before they begin.
 
     Examples:
 
@@ -68,56 +83,73 @@ def resume(
     from farm.inventory import load_board_types
 
     types = load_board_types()
-    outcomes = []
+    finished: list[Resumed] = []
     chosen = _chosen(run)
     for claim in _claims(chosen):
-        outcomes.append(resume_one(claim, types, close=close, say=err().print))
+        finished.append(resume_one(claim, types, close=close, say=err().print))
         if not as_json:
-            print_summary(outcomes[-1])
-    resumed = {outcome.run for outcome in outcomes}
+            print_summary(finished[-1].outcome)
+    resumed = {one.outcome.run for one in finished}
     for record in chosen:
         if record.run not in resumed:
             err().print(f"run {record.run} is being carried out by process {record.pid}")
     if not chosen:
         err().print("no run is unfinished")
-    codes = {outcome.exit for outcome in outcomes}
+    codes = {one.outcome.exit for one in finished}
     worst = next((code for code in (1, 3) if code in codes), 0)
     if as_json:
-        print_json({"exit": worst, "runs": [as_object(outcome) for outcome in outcomes]})
+        runs = [
+            as_object(one.outcome) | {"morning": one.morning.path if one.morning else ""}
+            for one in finished
+        ]
+        print_json({"exit": worst, "runs": runs})
     raise typer.Exit(worst)
 
 
-def resume_all(types: Mapping[str, BoardType]) -> None:
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run that was finished, and its morning report where it is a night."""
+
+    outcome: Outcome
+    morning: MorningReport | None
+
+
+def resume_all(types: Mapping[str, BoardType]) -> list[Resumed]:
     """Finish every run that a dead controller left; trouble with one is told, and costs nothing.
 
     A Ctrl-C meanwhile ends the command.
     """
     from farm.run import unfinished
 
+    finished = []
     for claim in _claims(unfinished.every()):
         run = claim.record.run
         say = err().print
         say(f"run {run}: its controller died; finishing it first (--no-resume leaves it)")
         try:
-            outcome = resume_one(claim, types, close=False, say=say)
+            found = resume_one(claim, types, close=False, say=say)
         except FarmError as error:
             print(error_text(error), file=sys.stderr)
             say(f"run {run}: still unfinished; close it with: farm resume {run} --close")
             continue
-        say(f"run {run}: finished; look at it with: farm show {outcome.run}")
-        if _stopped(outcome.jobs):
-            raise typer.Exit(outcome.exit)
+        say(f"run {run}: finished; look at it with: farm show {run}")
+        if was_stopped(found.outcome.jobs):
+            raise typer.Exit(found.outcome.exit)
+        finished.append(found)
+    return finished
 
 
-def resume_one(claim: Claim, types: Mapping[str, BoardType], *, close: bool, say: Say) -> Outcome:
+def resume_one(claim: Claim, types: Mapping[str, BoardType], *, close: bool, say: Say) -> Resumed:
     """Finish a run, or ``close`` it, and keep its results.
+
+    What has begun goes on; then come its follow-ups, and the parts of a night that have not begun.
 
     Raises:
         UsageError: a file that its lab was made of is gone.
         InfraError: a process of it does not end, or its lab is not to be had.
     """
     from farm.run.orchestrator import STOPPED
-    from farm.run.resumption import await_alone, look, settled
+    from farm.run.resumption import await_alone, look
 
     record = claim.record
     try:
@@ -127,14 +159,89 @@ def resume_one(claim: Claim, types: Mapping[str, BoardType], *, close: bool, say
         planned = sum(len(view.planned) for view in views.values())
         say(f"run {record.run}: {done} of {planned or '?'} tests have their verdicts")
         jobs: list[Job] = []
-        for part in record.parts:
-            if close or _stopped(jobs) or all(settled(s, views[s.job]) for s in part.jobs):
-                jobs += _end(part, views, CLOSED if close else STOPPED, say)
-            else:
-                jobs += _go_on(part, views, types, record.folder, say)
-        return settle(claim, jobs, at_any_rate=close)
+        troubles: list[str] = []
+        for number in range(len(record.asked)):
+            stopped = STOPPED in troubles or was_stopped(jobs)
+            ending = CLOSED if close else STOPPED if stopped else ""
+            more, missing = _finish(claim, number, views, types, ending=ending, say=say)
+            jobs += more
+            troubles += missing
+        outcome = settle(claim, jobs, at_any_rate=close)
+        if troubles:
+            outcome = replace(outcome, exit=outcome.exit or 3)
+        return Resumed(outcome, _morning(record, outcome, troubles, say))
     finally:
         claim.let_go()
+
+
+def _finish(
+    claim: Claim,
+    number: int,
+    views: Views,
+    types: Mapping[str, BoardType],
+    *,
+    ending: str,
+    say: Say,
+) -> tuple[list[Job], list[str]]:
+    """Finish one thing that a run was asked for; return its jobs, and what kept some from running.
+
+    ``ending`` is why nothing of it is to run any more, or empty.
+    """
+    from farm.cli.night import begin
+    from farm.run.orchestrator import STOPPED
+    from farm.run.resumption import settled
+
+    parts = claim.record.begun(number)
+    if not parts:
+        if ending:
+            return [], [f"{claim.record.asked[number].part}: not begun, {ending}"]
+        return begin(claim, number, types, Phases())
+    jobs: list[Job] = []
+    for part in parts:
+        if ending or was_stopped(jobs) or all(settled(s, views[s.job]) for s in part.jobs):
+            jobs += _end(part, views, ending or STOPPED, say)
+        else:
+            jobs += _go_on(part, views, types, claim.record.folder, say)
+    if not ending and not was_stopped(jobs):
+        jobs += _follow_up(claim, number, jobs, types, say)
+    return jobs, []
+
+
+def _follow_up(
+    claim: Claim, number: int, jobs: Sequence[Job], types: Mapping[str, BoardType], say: Say
+) -> list[Job]:
+    """Run the follow-ups that were not begun, if there is anything to follow."""
+    from farm.cli.followup import follow_up
+
+    options = options_of(claim.record, number)
+    came = {verdict for job in jobs for verdict in job.view.final_verdicts().values()}
+    if not options.rules or not any(one.is_failure or one in LEFT_OPEN for one in came):
+        return []
+    part = claim.record.begun(number)[0]
+    try:
+        with _lab(part, types, claim.record.folder / "lab") as address:
+            wish = replace(wish_of(claim, number), coordinator=address, own_lab=part.lab)
+            try:
+                return follow_up(jobs, options, types, wish)
+            finally:
+                end_leases_of_killed_jobs(address)
+    except FarmError as error:
+        say(f"no follow-ups: {error.message}")
+        return []
+
+
+def _morning(
+    record: RunRecord, outcome: Outcome, troubles: Sequence[str], say: Say
+) -> MorningReport | None:
+    """Write the morning report of a run that is a night."""
+    from farm.cli.morning import report_morning
+
+    if not record.plan:
+        return None
+    died = f"its controller died; it was finished on {time.strftime('%Y-%m-%d at %H:%M')}"
+    found = report_morning(record, outcome.jobs, outcome.report, [died, *troubles])
+    say(f"night of plan {record.plan}: {found.morning.headline}; {found.path}")
+    return found
 
 
 def _go_on(
@@ -190,12 +297,6 @@ def _end(part: Part, views: Views, reason: str, say: Say) -> list[Job]:
         if part.lab is None:  # a lab of the run's own went with it
             say(f"{error.message}: boards that the run held may still be on")
     return [_ended(spec, views[spec.job], reason, say) for spec in part.jobs]
-
-
-def _stopped(jobs: Sequence[Job]) -> bool:
-    from farm.run.orchestrator import STOPPED
-
-    return any(job.view.reason == STOPPED for job in jobs)
 
 
 def _ended(spec: JobSpec, view: JobView, reason: str, say: Say) -> Job:

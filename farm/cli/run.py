@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from farm.cli.carryout import Options, carry_out
+from farm.cli.carryout import carry_out
 from farm.cli.dryrun import dry_run
 from farm.cli.health import check_after_infra
 from farm.cli.labs import CoordinatorOption, chosen_lab
+from farm.cli.options import Options
 from farm.cli.outcome import as_object, check_store, print_summary
 from farm.cli.output import JsonFlag, err, print_json
 from farm.cli.phases import Phases
 from farm.cli.placing import Placing, check_features, check_owner
-from farm.cli.resume import resume_all
+from farm.cli.resume import NoResume, resume_all
 from farm.errors import UsageError
 from farm.lab.turn import MAX_PRIORITY
 
@@ -250,13 +251,7 @@ def run(
             "--no-check", help="Leave boards alone on which a test ended in INFRA: no health check."
         ),
     ] = False,
-    no_resume: Annotated[
-        bool,
-        typer.Option(
-            "--no-resume",
-            help="Leave runs alone that a dead controller left unfinished (see: farm resume).",
-        ),
-    ] = False,
+    no_resume: NoResume = False,
     coordinator: CoordinatorOption = None,
     db: Annotated[
         str | None,

@@ -34,9 +34,6 @@ STRESS_CASES = 4
 """Stress cases of one test, at most: each may go on for as long as was asked for."""
 
 STOPPED = "stopped by the user"
-"""Why a job ends that a Ctrl-C ended."""
-
-STOPPED = "stopped by the user"
 """Why a job ended that a user ended."""
 
 NO_PROXY = "127.0.0.1,localhost"

@@ -31,7 +31,8 @@ class Wish:
     and before whom boards are had, ``expected_s`` how many seconds boards of a type are held as a
     rule. By the name of a place, ``wanted`` are the rules of those that another place may stand in
     for, and ``reserved`` is who has those that are had already. ``own_lab`` is set where the run
-    has a lab of its own; ``claim`` is where it is written down what the run owes.
+    has a lab of its own; ``claim`` is where it is written down what the run owes, and ``asked`` the
+    place there of what this is.
     """
 
     run: str
@@ -54,6 +55,7 @@ class Wish:
     reserved: Mapping[str, Reserved] = field(default_factory=dict)
     own_lab: OwnLab | None = None
     claim: Claim | None = None
+    asked: int = 0
 
 
 def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) -> list[JobSpec]:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farm import failpoints, paths
 from farm.errors import InfraError
+from farm.events import Effort
 from farm.lab import durable
 from farm.run.job import JobSpec
 
@@ -39,18 +41,52 @@ class OwnLab(_Frozen):
     drivers: list[Path] = []
 
 
+class Asked(_Frozen):
+    """What was asked for, as far as it takes to begin it, or to go on with it, later.
+
+    ``coordinator`` is empty where the lab is to be the run's own. ``suites``, ``select``, ``plan``
+    and ``part`` are as in :class:`farm.run.plan.Wish`, ``retry_infra`` and ``repeat_new`` as in
+    :class:`farm.run.followups.Rules`. ``deadline`` is when the plan's time box ends, in seconds
+    since the epoch, None where it has none.
+    """
+
+    coordinator: str = ""
+    boards: list[str] = []
+    match: dict[str, str] = {}
+    features: list[str] = []
+    image: str = ""
+    owner: str = ""
+    priority: float = 0.0
+    wait_s: float = 0.0
+    suites: list[str] = []
+    select: dict[str, list[str]] | None = None
+    effort: Effort = Effort()
+    cached: bool = True
+    retry_infra: bool = False
+    repeat_new: int = 0
+    plan: str = ""
+    part: str = ""
+    deadline: float | None = None
+    argv: list[str] = []
+
+
 class Part(_Frozen):
-    """Jobs that run side by side in one lab, which ends with its controller where it is ``lab``."""
+    """Jobs that run side by side in one lab, which ends with its controller where it is ``lab``.
+
+    ``asked`` is the place in the record's list of what they are for.
+    """
 
     coordinator: str
     lab: OwnLab | None = None
     jobs: list[JobSpec]
+    asked: int = 0
 
 
 class RunRecord(_Frozen):
     """A run that has begun; ``db`` is where its results go, None for the usual place.
 
     ``began`` is in seconds since the epoch, ``pid`` the controller's, for people to read.
+    ``asked`` is what it is to do, one after the other; ``parts`` is what of it has begun.
     """
 
     v: int = 1
@@ -59,12 +95,22 @@ class RunRecord(_Frozen):
     db: str | None = None
     began: float
     pid: int
+    asked: Annotated[list[Asked], Field(min_length=1)] = [Asked()]
     parts: list[Part] = []
 
     @property
     def jobs(self) -> list[JobSpec]:
         """Every job of the run, in the order in which they were begun."""
         return [spec for part in self.parts for spec in part.jobs]
+
+    @property
+    def plan(self) -> str:
+        """The nightly plan that the run is a night of, or empty."""
+        return self.asked[0].plan
+
+    def begun(self, asked: int) -> list[Part]:
+        """Return what has begun of one thing that was asked for."""
+        return [part for part in self.parts if part.asked == asked]
 
 
 class Claim:
@@ -76,9 +122,18 @@ class Claim:
         self._lock = lock
 
     @classmethod
-    def new(cls, run: str, folder: Path, db: str | None) -> Self:
-        """Return a claim to a run that owes nothing yet."""
-        return cls(RunRecord(run=run, folder=folder, db=db, began=time.time(), pid=os.getpid()))
+    def new(cls, run: str, folder: Path, db: str | None, asked: Sequence[Asked]) -> Self:
+        """Return a claim to a run that owes nothing yet, and is to do all that is ``asked``."""
+        return cls(
+            RunRecord(
+                run=run,
+                folder=folder,
+                db=db,
+                began=time.time(),
+                pid=os.getpid(),
+                asked=list(asked),
+            )
+        )
 
     def owe(self, part: Part) -> None:
         """Write down jobs that are about to begin; before that, nothing of them may have.
@@ -104,11 +159,13 @@ class Claim:
             InfraError: the record cannot be written.
         """
         *parts, _ = self.record.parts
+        record = self.record.model_copy(update={"parts": parts})
         if not parts:
             self.forget()
+            self.record = record
             return
         try:
-            self._write(self.record.model_copy(update={"parts": parts}))
+            self._write(record)
         except OSError as error:
             raise _unwritable(error) from error
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,43 @@ def test_a_board_that_is_not_to_be_had_costs_the_others_nothing(
         (trouble,) = body["troubles"]
         assert "board-2" in trouble and "testhost/ann" in trouble
         assert ann.places()["board-2"].holder == "testhost/ann"
+
+
+def test_a_night_whose_controller_died_is_finished_and_told_before_the_next(
+    nights: Nights, sample_lab: Any
+) -> None:
+    """Two images, a board each; killed when the first part's jobs are over, and nothing else."""
+    with sample_lab.client() as client:
+        for board, image in (("board-1", "debian-13"), ("board-2", "debian-12")):
+            client.set_tags(board, {"image": image})
+    nights.says(test_broken="always")
+    with web_server() as hooks:
+        plan = nights.plan(
+            boards=[], images=["debian-13", "debian-12"], tell=[{"webhook": hooks.url}],
+            match={"board_type": "sample"}, retry={"new": 1}, time_box="1h",
+        )  # fmt: skip
+        nights.variables["FARM_FAILPOINT"] = "controller.finished=kill"
+        code, _, err = nights("nightly", plan)
+        assert (code, hooks.posts) == (-signal.SIGKILL, []), err
+        assert set(nights.ran()) == set(TESTS)
+        del nights.variables["FARM_FAILPOINT"]
+
+        code, second, err = nights("nightly", plan)
+        assert code == 1, err
+        dead = second["against"]
+        ran = Counter(nights.ran())
+        assert ran["test_broken"] == 1 + 2 + 2  # repeated; the other part, repeated; tonight
+        assert ran["test_reported"] == 1 + 2
+        died, tonight = (post["text"] for post in hooks.posts)
+        assert f"[farm] short: 2 new ({dead})" in died and "its controller died" in died
+        assert "regression: failed 2 of 2 times on board-1" in died
+        assert "2 still broken" in tonight
+    left = Path(second["morning"]).parents[1] / dead
+    assert {path.name for path in left.iterdir()} == {
+        "board-1.debian-13", "board-1.debian-13.repeat", "report.html",
+        "board-2.debian-12", "board-2.debian-12.repeat", "morning.html",
+    }  # fmt: skip
+    assert {row["image"] for row in second["still"]} == {"debian-12", "debian-13"}
 
 
 def test_infra_is_retried_on_another_board(nights: Nights) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from farm.cli.carryout import Options
+from farm.cli.options import Options
 from farm.cli.placing import Placing, check_features, check_owner, with_featured_types
 from farm.errors import UsageError
 from farm.events import Effort

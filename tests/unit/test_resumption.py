@@ -22,7 +22,7 @@ from farm.run.closing import close, resumed, started
 from farm.run.job import JobSpec, Reserved
 from farm.run.journal import JournalWriter
 from farm.run.resumption import MAX_RESUMES, look, resumption, settled
-from farm.run.unfinished import Claim, Part
+from farm.run.unfinished import Asked, Claim, Part
 from farm.run.view import JobView
 from farm.store.fold import fold_journal
 
@@ -234,7 +234,7 @@ RUN = "20261121-081502-x3f9"
 
 
 def new(folder: Path) -> Claim:
-    return Claim.new(RUN, folder, None)
+    return Claim.new(RUN, folder, None, [Asked()])
 
 
 def test_a_run_is_owed_until_it_is_forgotten(part: Part, tmp_path: Path) -> None:
