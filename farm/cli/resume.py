@@ -37,6 +37,9 @@ Say = Callable[[str], None]
 
 app = typer.Typer()
 
+ONLINE_S = 30.0
+"""How long boards of a run that is finished may take to come online, in seconds."""
+
 NoResume = Annotated[
     bool,
     typer.Option(
@@ -253,9 +256,15 @@ def _go_on(
     from farm.lab.lease import new_identity
     from farm.lab.reconcile import end_dead_leases
     from farm.run.job import JobSpec
-    from farm.run.resumption import resumption
+    from farm.run.resumption import as_placed, resumption
 
+    names = {as_placed(spec, views[spec.job]).board for spec in part.jobs}
     with _lab(part, types, folder / "lab") as address:
+        with Coordinator(address, new_identity(local_host())) as lab:
+            # After a power cut the lab's exporters come up when we do.
+            lab.wait_for(
+                lambda places: all(places[name].online for name in names & set(places)), ONLINE_S
+            )
         for name in end_dead_leases(address):
             say(f"{name}: switched off and released; the dead run held it")
         with Coordinator(address, new_identity(local_host())) as lab:

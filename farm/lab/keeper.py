@@ -37,6 +37,9 @@ POLL_S = 1.0
 RECONNECT_S = 60.0
 """How long the coordinator may be out of reach before the lease counts as lost."""
 
+RESTART_S = 10.0
+"""How long nobody may listen where a coordinator of this machine was, before it counts as gone."""
+
 
 class _End(Enum):
     """Why a hold ends."""
@@ -59,6 +62,8 @@ class Keeper:
         self._commands = commands
         self._pending = b""
         self._lab: Coordinator | None = None
+        self._held_by: Coordinator | None = None
+        """The connection at which the place was last known to be ours."""
         self._place = ""
         self._token = ""
         self._record: Path | None = None
@@ -201,6 +206,7 @@ class Keeper:
         failpoints.hit("keeper.recorded")
         if lab.place(place).holder != self.request.identity:
             lab.acquire(place)
+        self._held_by = lab
         failpoints.hit("keeper.acquired")
         expected = self.request.expected_s
         self._until = time.time() + expected if expected else 0.0
@@ -232,25 +238,29 @@ class Keeper:
     # -- holding it
 
     def _hold(self) -> _End:
+        silent: float | None = None  # since when no coordinator answers
         while True:
-            if (command := self._pause()) is not None:
+            if (command := self._pause() if silent is None else self._command(POLL_S)) is not None:
                 return command
             try:
-                before = self._lab
-                lab = self._reconnected()
-                if lab is not before:
-                    self._reclaim(lab)
+                lab = self._connect()
+                if lab is not self._held_by and not self._reclaim(lab):
+                    continue  # a command has come
                 holder = lab.place(self._place).holder
                 if holder != self.request.identity:
                     kind = "taken" if holder else "lost"
                     who = holder or "nobody"
                     _tell(kind, reason=f"board {self._place} is now held by {who}")
                     return _End.LOST
+                self._held_by = lab
                 failpoints.hit("keeper.beat")
                 self._beat(lab)
+                silent = None
             except LabError as error:
-                _tell("lost", reason=error.message, next_step=error.next_step)
-                return _End.LOST
+                silent = time.monotonic() if silent is None else silent
+                if time.monotonic() - silent >= RECONNECT_S:
+                    _tell("lost", reason=error.message, next_step=error.next_step)
+                    return _End.LOST
 
     def _pause(self) -> _End | None:
         """Wait for the next beat, or until the coordinator is gone; return what the job asks."""
@@ -270,28 +280,32 @@ class Keeper:
                 if time.monotonic() >= deadline or self._command(POLL_S) is not None:
                     raise
 
-    def _reclaim(self, lab: Coordinator) -> None:
+    def _reclaim(self, lab: Coordinator, deadline: float | None = None) -> bool:
         """Take our place again after labgrid has forgotten who holds what.
 
         Its coordinator forgets holds and reservations when it restarts. The board is still ours, in
         the middle of a job, unless somebody else has it by now: reserved at once, so that nobody
-        gets in between, and acquired when its exporter is back.
+        gets in between, and acquired when its exporter is back. Without a ``deadline`` for an end
+        the job is heeded; return False if it ended this.
         """
-        deadline = time.monotonic() + RECONNECT_S
         reserved = False
-        while time.monotonic() < deadline:
+        until = time.monotonic() + RECONNECT_S if deadline is None else deadline
+        while time.monotonic() < until:
             place = lab.places().get(self._place)
             if place is not None and place.holder:
-                return
+                return True
             if place is not None and not reserved:
                 self._token = lab.reserve({"name": self._place}, priority=MAX_PRIORITY).token
                 self._write_record(lab)
                 reserved = True
             if place is not None and place.online and place.reservation in ("", self._token):
                 lab.acquire(self._place)
-                return
-            if self._pending or self._command(POLL_S) is not None:
-                return
+                return True
+            if deadline is not None:
+                time.sleep(POLL_S)
+            elif self._pending or self._command(POLL_S) is not None:
+                return False
+        return True
 
     def _beat(self, lab: Coordinator) -> None:
         request = self.request
@@ -313,26 +327,40 @@ class Keeper:
 
     def _let_go(self, end: _End) -> None:
         failpoints.hit("keeper.ending")
-        try:
-            lab = self._connect()
-            if end is _End.IN_ORDER:
-                give_back(lab, self._place, self.request.identity, self._token)
-            elif self._record is not None:
-                end_lease(lab, self._place, self.request.identity, self._token)
-            elif self._token:
-                lab.cancel(self._token)
-        except FarmError as error:
-            print(f"{self._place}: {error}", file=sys.stderr)
-            if not lab_vanished(self.request.coordinator):
-                return  # the record stays, and the next run clears up
-        finally:
-            if self._lab is not None:
-                self._lab.close()
+        began = time.monotonic()
+        while True:
+            try:
+                self._end(end, began + RECONNECT_S)
+                break
+            except FarmError as error:
+                gone = lab_vanished(self.request.coordinator)
+                patience = RESTART_S if gone else RECONNECT_S
+                if self._held_by is not None and time.monotonic() - began < patience:
+                    time.sleep(POLL_S)
+                    continue
+                print(f"{self._place}: {error}", file=sys.stderr)
+                if not gone:
+                    return  # the record stays, and the next run clears up
+                break
+        if self._lab is not None:
+            self._lab.close()
         failpoints.hit("keeper.released")
         if self._record is not None:
             records.remove(self._record)
         failpoints.hit("keeper.forgotten")
         _tell("released", reason=end.value)
+
+    def _end(self, end: _End, deadline: float) -> None:
+        lab = self._connect()
+        if end is _End.IN_ORDER:
+            give_back(lab, self._place, self.request.identity, self._token)
+            return
+        if end is _End.ABANDONED and self._held_by not in (None, lab):
+            self._reclaim(lab, deadline)  # or the board would stay on
+        if self._record is not None:
+            end_lease(lab, self._place, self.request.identity, self._token)
+        elif self._token:
+            lab.cancel(self._token)
 
 
 def _tell(kind: str, **words: object) -> None:

@@ -45,6 +45,8 @@ BEAT_S = 15.0
 
 MAX_NOTE = 64 << 10
 
+_OWN = re.compile(rf"{OWN_USER}.*-[0-9a-f]{{8}}")
+
 
 class LeaseRequest(BaseModel):
     """What a keeper is to hold, as whom, for which job and whose.
@@ -116,7 +118,7 @@ def local_user() -> str:
 
 def is_ours(identity: str) -> bool:
     """Tell whether an identity was made by :func:`new_identity`, here or on another controller."""
-    return identity.partition("/")[2].startswith(OWN_USER)
+    return _OWN.fullmatch(identity.partition("/")[2]) is not None
 
 
 def environment(request: LeaseRequest, token: str) -> dict[str, str]:

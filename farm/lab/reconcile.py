@@ -7,7 +7,9 @@ that has changed hands in between is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -34,8 +36,8 @@ QUIET_S = BEATS * BEAT_S
 LOOK_S = 1.0
 """How often a heartbeat in doubt is looked at."""
 
-VANISHED_S = 5.0
-"""How long a coordinator on this machine may take to answer before it counts as gone."""
+CONNECT_S = 5.0
+"""How long a machine may take to refuse or to accept a connection to itself, in seconds."""
 
 POWER_S = 30.0
 """How long switching a board off may take."""
@@ -46,7 +48,7 @@ class Heartbeats:
 
     ``quiet_s`` is how long a heartbeat that looks old is watched, on this machine's monotonic
     clock; one that is watched for ``STALE_S`` and does not change has stopped however young it
-    looks.
+    looks, and so has one that never comes: its keeper died as it had just acquired the place.
     """
 
     def __init__(
@@ -62,22 +64,23 @@ class Heartbeats:
         self._quiet_s = quiet_s
         self._clock = clock
         self._now = now
-        self._seen: dict[str, tuple[str, float]] = {}
+        self._seen: dict[str, tuple[tuple[str, float], float]] = {}
 
     def stopped(self, places: Mapping[str, Place]) -> list[Place]:
         """Look at the places, and return those whose keeper is dead."""
         found, self.doubtful = [], []
         seen, self._seen = self._seen, {}
         for place in places.values():
-            beat = place.tags.get(BEAT_TAG, "")
-            at = seconds(beat)
-            if not at or not is_ours(place.holder) or place.tags.get(LEASE_TAG) != place.holder:
+            if not is_ours(place.holder):
                 continue
-            last, since = seen.get(place.name, ("", 0.0))
+            mine = place.tags.get(LEASE_TAG) == place.holder
+            at = seconds(place.tags.get(BEAT_TAG, "")) if mine else 0.0
+            beat = (place.holder, at)
+            last, since = seen.get(place.name, (None, 0.0))
             since = since if last == beat else self._clock()
             self._seen[place.name] = (beat, since)
             quiet = self._clock() - since
-            old = self._now() - at > STALE_S
+            old = bool(at) and self._now() - at > STALE_S
             if quiet > STALE_S or (old and quiet >= self._quiet_s):
                 found.append(place)
             elif old:
@@ -110,6 +113,11 @@ def end_dead_leases(
             if record.alive() and record.pid != os.getpid():
                 alive.add(record.identity)
                 continue
+            place = lab.places().get(record.place)
+            if place is not None and place.free and not place.online:
+                continue  # its board may be on, which nobody can tell or change now
+            if place is not None and place.free:
+                _take_back(lab, record)
             if end_lease(lab, record.place, record.identity, record.token):
                 freed.append(record.place)
             for waiting in lab.reservations():
@@ -118,6 +126,16 @@ def end_dead_leases(
             records.remove(path)
         freed += _end_silent(lab, alive, beats or Heartbeats(), say)
     return freed
+
+
+def _take_back(lab: Coordinator, record: records.LeaseRecord) -> None:
+    """Hold a place again that a dead holder's record says was held, and that nobody holds now.
+
+    labgrid's coordinator forgets who holds what when it restarts, and the board may still be on.
+    Where somebody is quicker, or the exporter refuses, it is left alone.
+    """
+    with contextlib.suppress(LabError), Coordinator(lab.address, record.identity) as again:
+        again.acquire(record.place)
 
 
 def _end_silent(
@@ -198,14 +216,18 @@ def power_off(address: str, place: Place, identity: str) -> bool:
 def lab_vanished(address: str) -> bool:
     """Tell whether an address is of a lab on this machine that is gone, and its places with it.
 
-    Of a lab elsewhere that cannot be reached nothing is known, so the answer is no.
+    That is so where nobody listens. Of a lab that does not answer, or is elsewhere and cannot be
+    reached, nothing is known, so the answer is no.
     """
     if not is_loopback(address):
         return False
+    host, _, port = normal_address(address).rpartition(":")
     try:
-        Coordinator(address, new_identity(local_host()), connect_s=VANISHED_S).close()
-    except LabError:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except ConnectionRefusedError:
         return True
+    except OSError:
+        return False
     return False
 
 

@@ -324,7 +324,25 @@ def test_a_lease_outlives_its_exporter_and_is_released_without_it(sample_lab: An
     Lease.take(request(sample_lab), on_lost=ignore).release()
 
 
-def test_a_lease_of_the_controllers_last_boot_is_ended_at_once(sample_lab: Any) -> None:
+def test_a_dead_jobs_board_goes_off_though_labgrid_forgot_who_held_it(sample_lab: Any) -> None:
+    lease = Lease.take(request(sample_lab), on_lost=ignore)
+    sample_lab.outlets.state["/outlet/1"] = "1"
+    os.kill(lease.keeper_pid, signal.SIGSTOP)
+    sample_lab.stop_coordinator()
+    sample_lab.start_coordinator()
+    sample_lab.start_exporter()
+    threading.Timer(0.5, os.kill, (lease.keeper_pid, signal.SIGCONT)).start()
+    lease.abandon()
+    assert sample_lab.outlets.state["/outlet/1"] == "0"
+    with sample_lab.client() as client:
+        assert client.place("board-1").free
+    assert records.read_all() == []
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_lease_of_the_controllers_last_boot_is_ended_at_once(
+    sample_lab: Any, forgotten: bool
+) -> None:
     identity = new_identity("testhost")
     with Coordinator(sample_lab.address, identity) as before:
         token = before.reserve({"name": "board-1"}).token
@@ -344,6 +362,13 @@ def test_a_lease_of_the_controllers_last_boot_is_ended_at_once(sample_lab: Any) 
         )
     )
     sample_lab.outlets.state["/outlet/1"] = "1"
+    if forgotten:  # the coordinator's machine lost its power, too
+        sample_lab.stop_coordinator()
+        sample_lab.start_coordinator()
+        assert end_dead_leases(sample_lab.address) == [], "its exporter is not there yet"
+        sample_lab.start_exporter()
+        with sample_lab.client() as client:
+            assert client.wait_for(lambda places: places["board-1"].online, 60)
     assert end_dead_leases(sample_lab.address) == ["board-1"]
     with sample_lab.client() as client:
         assert client.place("board-1").free

@@ -60,8 +60,23 @@ def test_a_heartbeat_from_a_clock_that_is_ahead_is_ended_when_it_has_not_changed
     assert watch.stopped(places) == ["a"]
 
 
+def test_a_lease_whose_keeper_died_before_its_first_beat_is_ended_when_none_comes() -> None:
+    watch = Watch(ahead=10 * STALE_S)
+    places = held(NOW, tagged="")
+    assert watch.stopped(places) == [] == watch.beats.doubtful
+    watch.now += STALE_S
+    assert watch.stopped(places) == []
+    watch.now += 1
+    assert watch.stopped(held(NOW, holder=new_identity("x"), tagged="")) == [], "another holder"
+    watch.now += STALE_S + 1
+    assert watch.stopped(places) == [], "seen anew"
+    watch.now += STALE_S + 1
+    assert watch.stopped(places) == ["a"]
+
+
 def test_people_and_what_a_lease_has_left_are_no_business_of_ours() -> None:
-    for places in (held(1, holder="host/alice"), held(1, tagged="x/farm-y"), held(1, holder="")):
+    for holder in ("host/alice", "host/farm-alice", ""):
+        places = held(1, holder=holder, tagged=holder)
         watch = Watch()
         assert watch.stopped(places) == []
         watch.now += 2 * STALE_S
