@@ -167,7 +167,7 @@ class Job:
     place: str = ""
 
     def __post_init__(self) -> None:
-        self.client = self.lab.client(f"host/{OWN_USER}{self.name}")
+        self.client = self.lab.client(f"host/{OWN_USER}{self.name}-00000000")
         self.token = ""
         self.waiter = Waiter(
             self.client,

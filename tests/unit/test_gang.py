@@ -31,7 +31,7 @@ class Crew:
         self.started = False
         self.gang = Gang(
             lambda: self.names,
-            lambda: lab.client(f"host/{OWN_USER}crew{next(numbers)}"),
+            lambda: lab.client(f"host/{OWN_USER}crew-{next(numbers):08x}"),
             taking=self.taking,
             clock=lambda: lab.now,
             now=lambda: lab.now,
