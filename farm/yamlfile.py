@@ -110,7 +110,8 @@ class YamlFile:
         try:
             return model.model_validate(part)
         except ValidationError as error:
-            first = error.errors()[0]
+            # A key that is unknown may be the missing one, misspelt.
+            first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
             where = (*at, *(step for step in first["loc"]))
             raise self.error(where, _explain(dict(first), model)) from error
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from farm.run.unfinished import Claim
 
 
+_KEYS = {"keyword": "'-k'", "markers": "-m"}
+"""How pytest calls what is wrong with a plan's key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One image's part of a night: what it runs, by board type, the most important first.
@@ -111,7 +115,9 @@ def prepare(source: PlanSource, coordinator: str, db: str | None, to: Path | Non
         except FarmError as error:
             if error.exit_code != 2:
                 raise
-            raise source.file.error((), error.message, next_step=error.next_step) from error
+            at = next((key for key, sign in _KEYS.items() if sign in error.message), None)
+            where = (at,) if at else ()
+            raise source.file.error(where, error.message, next_step=error.next_step) from error
         tests = {
             name: order(name, image or types[name].image, listed)
             for name, listed in chosen.items()

@@ -95,19 +95,25 @@ def nightly(
     from farm.cli.night import carry_out_night, prepare
     from farm.cli.outcome import check_store
     from farm.cli.plancheck import Smtp, tellers
+    from farm.notify import doubts
     from farm.plans import PlanSource, find_plan
 
     source = PlanSource(find_plan(plan))
     told = tellers(source.plan, source, Smtp(smtp, smtp_user, smtp_from))
     check_store(db)
     night = prepare(source, chosen_lab(coordinator), db, to)
+    problems = doubts([one.channel for one in told])
+    for one, problem in zip(told, problems, strict=True):
+        if problem:
+            said = f"{one.channel.to}: {problem}; tried again when the night is over"
+            err().print(printable(said), soft_wrap=True)
     if dry_run:
-        _print_preview(night, told, as_json=as_json)
+        _print_preview(night, told, problems, as_json=as_json)
         return
     if not no_resume and (finished := resume_all(night.types)):
-        for one in finished:
-            if one.morning is not None and one.morning.morning.plan == source.plan.name:
-                _tell(told, one.morning)
+        for died in finished:
+            if died.morning is not None and died.morning.morning.plan == source.plan.name:
+                _tell(told, died.morning)
         night = prepare(source, night.coordinator, db, to)  # they may have changed the order
     jobs, found = carry_out_night(night)
     if not as_json:
@@ -160,9 +166,14 @@ def _print(found: MorningReport) -> None:
             console.print(f"{name}: {path}", soft_wrap=True)
 
 
-def _print_preview(night: Night, told: Sequence[Teller], *, as_json: bool) -> None:
+def _print_preview(
+    night: Night, told: Sequence[Teller], problems: Sequence[str], *, as_json: bool
+) -> None:
     parts = night.preview()
-    tells = [{"to": one.channel.to, "when": one.when} for one in told]
+    tells = [
+        {"to": one.channel.to, "when": one.when, "problem": problem}
+        for one, problem in zip(told, problems, strict=True)
+    ]
     plan = night.plan
     if as_json:
         print_json({"plan": plan.name, "time_box_s": plan.time_box, "tell": tells, "parts": parts})

@@ -116,10 +116,13 @@ def check_boards(source: PlanSource, address: str, types: Mapping[str, BoardType
             next_step=_tags_there_are(places, plan.match),
         )
     wanted = Counter(plan.boards)
+    named = {one.name for one in places} & set(plan.boards)
     for number, word in enumerate(plan.boards):
         fitting = [one for one in matching if word in (one.name, one.tags[TYPE_TAG])]
+        fitting = [one for one in fitting if one.name == word or one.name not in named]
         if len(fitting) < wanted[word]:
             has = f" with {_words(plan.match)}" if plan.match else ""
+            has += " that the plan does not name besides" if word in types and named else ""
             raise source.file.error(
                 ("boards", number),
                 f"{lab_words} has {len(fitting)} of {word!r}{has}, the plan wants {wanted[word]}",
@@ -215,13 +218,15 @@ def _channel(tell: Tell, smtp: Smtp) -> Channel:
         )
     from farm.notify.webhook import Webhook
 
-    url = tell.webhook or os.environ.get(tell.webhook_from or "", "")
-    if not url.startswith(("http://", "https://")):
+    if tell.webhook:
+        return Webhook(tell.webhook)
+    try:
+        return Webhook(os.environ.get(tell.webhook_from or "", ""))
+    except UsageError as error:
         raise UsageError(
             f"{tell.webhook_from} does not hold an http:// or https:// URL",
             next_step=f"export {tell.webhook_from}=https://…",
-        )
-    return Webhook(url)
+        ) from error
 
 
 def _meets(tags: Mapping[str, str], match: Mapping[str, str]) -> bool:

@@ -4,6 +4,6 @@ Nothing here costs results: they are stored before anybody is told, and whoever 
 tried a few times, and named.
 """
 
-from farm.notify.channel import Channel, Delivery, Message, NotTold, deliver
+from farm.notify.channel import Channel, Delivery, Message, NotTold, deliver, doubts
 
-__all__ = ["Channel", "Delivery", "Message", "NotTold", "deliver"]
+__all__ = ["Channel", "Delivery", "Message", "NotTold", "deliver", "doubts"]

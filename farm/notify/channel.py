@@ -37,6 +37,13 @@ class Channel(Protocol):
 
     to: str
 
+    def check(self) -> None:
+        """Find out before the night whether it could be told now, as far as that tells nobody.
+
+        Raises:
+            NotTold: whoever takes the message does not answer.
+        """
+
     def send(self, message: Message) -> None:
         """Send a message.
 
@@ -61,6 +68,19 @@ def deliver(
     return [_tell(channel, message, sleep) for channel in channels]
 
 
+def doubts(channels: Sequence[Channel]) -> list[str]:
+    """Return for each channel why it could not be told now, or nothing."""
+    found = []
+    for channel in channels:
+        try:
+            channel.check()
+        except NotTold as error:
+            found.append(error.message)
+        else:
+            found.append("")
+    return found
+
+
 def _tell(channel: Channel, message: Message, sleep: Callable[[float], None]) -> Delivery:
     problem = ""
     tries = 0
@@ -73,6 +93,9 @@ def _tell(channel: Channel, message: Message, sleep: Callable[[float], None]) ->
             problem = error.message
             if error.final:
                 break
+        except Exception as error:  # the others are to be told all the same
+            problem = f"{type(error).__name__}: {error}"
+            break
         else:
             return Delivery(channel.to, tries, "")
     return Delivery(channel.to, tries, problem)

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from farm.errors import UsageError
 from farm.notify.channel import Message, NotTold
 
 TIMEOUT_S = 60.0
+MAX_SAID = 300
+"""Bytes of what a failed command says last that are told."""
 
 
 class Command:
@@ -30,30 +33,36 @@ class Command:
         self._folder = folder
         self._timeout_s = timeout_s
 
+    def check(self) -> None:
+        """Do nothing: that the program is there is known."""
+
     def send(self, message: Message) -> None:
         """Run it.
 
         Raises:
             NotTold: it cannot be started, ends with another status than 0, or does not end.
         """
-        try:
-            done = subprocess.run(
-                self._words,
-                input=json.dumps(message.body).encode(),
-                cwd=self._folder,
-                env={**os.environ, "FARM_SUBJECT": message.subject},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=self._timeout_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise NotTold(f"{self.to} did not end within {self._timeout_s:g} s") from error
-        except OSError as error:
-            raise NotTold(f"{self.to} cannot be started: {error.strerror}") from error
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip()[-300:]
-            raise NotTold(f"{self.to} ended with status {done.returncode}: {said}")
+        with tempfile.TemporaryFile() as said:  # a child that it leaves behind may keep a pipe open
+            try:
+                done = subprocess.run(
+                    self._words,
+                    input=json.dumps(message.body).encode(),
+                    cwd=self._folder,
+                    env={**os.environ, "FARM_SUBJECT": message.subject},
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    timeout=self._timeout_s,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise NotTold(f"{self.to} did not end within {self._timeout_s:g} s") from error
+            except OSError as error:
+                raise NotTold(f"{self.to} cannot be started: {error.strerror}") from error
+            if done.returncode:
+                end = said.seek(0, os.SEEK_END)
+                said.seek(max(0, end - MAX_SAID))
+                words = said.read(MAX_SAID).decode("utf-8", "replace").strip()
+                raise NotTold(f"{self.to} ended with status {done.returncode}: {words}")
 
 
 def _program(word: str, folder: Path) -> str:

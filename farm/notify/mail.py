@@ -16,6 +16,8 @@ from farm.errors import UsageError
 from farm.notify.channel import Message, NotTold
 
 TIMEOUT_S = 20.0
+CHECK_S = 5.0
+"""How long a server may take to answer that is only to be checked, in seconds."""
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SAY = "smtp://HOST[:PORT], smtp+starttls://HOST[:PORT] or smtps://HOST[:PORT]"
@@ -47,12 +49,12 @@ def server(
     Raises:
         UsageError: a setting is missing or wrong; the password is never told.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in _PORTS or not parts.hostname or port == -1 or parts.path.strip("/"):
+    except ValueError as error:
+        raise UsageError(f"--smtp: expected {_SAY}, found {_shown(url)!r}") from error
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
         raise UsageError(f"--smtp: expected {_SAY}, found {_shown(url)!r}")
     if parts.username or parts.password:
         raise UsageError(
@@ -76,6 +78,8 @@ def server(
             f"--smtp: a password would go to {parts.hostname} unencrypted",
             next_step="use smtp+starttls:// or smtps://",
         )
+    if sender and not sender.isprintable():
+        raise UsageError(f"--smtp-from: expected an address, found {sender!r}")
     return Server(
         parts.scheme, parts.hostname, port or _PORTS[parts.scheme], sender or "farm@localhost",
         user, password,
@@ -98,6 +102,18 @@ class Mail:
         self._server = server
         self._timeout_s = timeout_s
 
+    def check(self) -> None:
+        """Find out whether the server answers.
+
+        Raises:
+            NotTold: it does not, or has no TLS where that was asked for.
+        """
+        try:
+            with self._connected(CHECK_S) as connection:
+                connection.noop()
+        except (OSError, smtplib.SMTPException) as error:
+            raise NotTold(f"{self._server!r} cannot be reached: {error}") from error
+
     def send(self, message: Message) -> None:
         """Send a message.
 
@@ -106,7 +122,7 @@ class Mail:
         """
         letter = self._letter(message)
         try:
-            with self._connected() as connection:
+            with self._connected(self._timeout_s) as connection:
                 if self._server.user:
                     connection.login(self._server.user, self._server.password)
                 refused = connection.send_message(letter)
@@ -128,13 +144,13 @@ class Mail:
             names = ", ".join(refused)
             raise NotTold(f"{self._server!r} does not take mail for {names}", final=final)
 
-    def _connected(self) -> smtplib.SMTP:
+    def _connected(self, timeout_s: float) -> smtplib.SMTP:
         server = self._server
         where = (server.host, server.port)
         if server.scheme == "smtps":
             context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(*where, timeout=self._timeout_s, context=context)
-        connection = smtplib.SMTP(*where, timeout=self._timeout_s)
+            return smtplib.SMTP_SSL(*where, timeout=timeout_s, context=context)
+        connection = smtplib.SMTP(*where, timeout=timeout_s)
         if server.scheme == "smtp+starttls":
             try:
                 connection.starttls(context=ssl.create_default_context())

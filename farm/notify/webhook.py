@@ -8,12 +8,16 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
+from farm.errors import UsageError
 from farm.notify.channel import Message, NotTold
 
 TIMEOUT_S = 20.0
+CHECK_S = 5.0
+"""How long who is only to be checked may take to answer, in seconds."""
 MAX_TEXT = 3000
 """Characters of text that are sent; Slack cuts longer ones into pieces."""
 
+_URL = "for example https://chat.example.org/hooks/xyz"
 _LATER = (408, 429)
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -22,11 +26,37 @@ class Webhook:
     """Posts ``{"text": …}`` to a URL, whose path may be a secret and is never shown."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """Post to this URL."""
-        parts = urlsplit(url)
-        self.to = f"webhook at {parts.hostname}"
+        """Post to this URL.
+
+        Raises:
+            UsageError: it is none.
+        """
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname if parts.port != 0 else None
+        except ValueError:
+            host = None
+        if not host or parts.scheme not in ("http", "https") or not url.isprintable():
+            raise UsageError("a webhook wants an http:// or https:// URL", next_step=_URL)
+        self.to = f"webhook at {host}"
         self._url = url
         self._timeout_s = timeout_s
+
+    def check(self) -> None:
+        """Find out whether anybody answers there, whatever to.
+
+        Raises:
+            NotTold: nobody does.
+        """
+        request = urllib.request.Request(self._url, headers={"User-Agent": "farm"}, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=CHECK_S).close()
+        except urllib.error.HTTPError as error:
+            error.close()  # a HEAD is not what it is for
+        except urllib.error.URLError as error:
+            raise NotTold(f"{self.to} cannot be reached: {error.reason}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise NotTold(f"{self.to} cannot be reached: {error}") from error
 
     def send(self, message: Message) -> None:
         """Post a message.

@@ -260,6 +260,13 @@ def test_infra_is_retried_on_another_board(nights: Nights) -> None:
 NEVER: list[tuple[dict[str, Any], str]] = [
     ({"match": {"rack": "7"}}, "match: no board of the lab at {lab} has rack=7, free or not"),
     ({"boards": ["sample"] * 3}, "boards.0: the lab at {lab} has 2 of 'sample', the plan wants 3"),
+    (
+        {"boards": ["board-2", "sample", "sample"]},
+        "boards.1: the lab at {lab} has 1 of 'sample' that the plan does not name besides, the "
+        "plan wants 2",
+    ),
+    ({"keyword": "and"}, "keyword: Wrong expression passed to '-k'"),
+    ({"markers": "fulll"}, "markers: -m: no marker 'fulll'"),
     ({"boards": ["sampel"]}, "boards.0: 'sampel' is neither a board of this lab nor a board type"),
     (
         {"images": ["debian-12"]},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from receivers import MailServer, WebServer, mail_server, web_server
 
 from farm.errors import UsageError
-from farm.notify import Message, NotTold, deliver
+from farm.notify import Message, NotTold, deliver, doubts
 from farm.notify.channel import PAUSES_S
 from farm.notify.command import Command
 from farm.notify.mail import Mail, Server, server
@@ -109,6 +111,8 @@ def test_a_server_without_starttls_gets_no_password(mails: MailServer) -> None:
         ("mail.example.org", {}, "expected smtp://HOST"),
         ("http://h", {}, "expected smtp://HOST"),
         ("smtp://h:port", {}, "expected smtp://HOST"),
+        ("smtp://[h", {}, "expected smtp://HOST"),
+        ("smtp://h", {"sender": "a\nBcc: b"}, "--smtp-from: expected an address"),
         ("smtp://ann:s3cret@h", {}, "holds a user or a password"),
         ("smtp://h", {"user": "ann", "password": "s3cret"}, "would go to h unencrypted"),
         ("smtps://h", {"user": "ann"}, "has a user and no password"),
@@ -158,6 +162,39 @@ def test_a_webhooks_errors(hooks: WebServer, statuses: list[int], tries: int, pr
     assert "secret" not in told.problem + told.to
 
 
+@pytest.mark.parametrize("url", ["", "ftp://h/x", "http://[h", "http://h:x/", "http:///x"])
+def test_what_is_no_webhook_is_said_at_the_start(url: str) -> None:
+    with pytest.raises(UsageError, match="an http:// or https:// URL"):
+        Webhook(url)
+
+
+def test_who_could_not_be_told_now_is_known_before(mails: MailServer, hooks: WebServer) -> None:
+    with mail_server() as gone:
+        nobody = gone.port
+    channels = [
+        mail(mails.port), mail(nobody), Webhook(hooks.url), Webhook(f"http://127.0.0.1:{nobody}/"),
+    ]  # fmt: skip
+    fine, no_mail, also_fine, no_hook = doubts(channels)
+    assert (fine, also_fine, mails.letters, hooks.posts) == ("", "", [], [])
+    assert f"smtp://127.0.0.1:{nobody} cannot be reached: " in no_mail
+    assert "webhook at 127.0.0.1 cannot be reached: " in no_hook
+
+
+def test_a_channel_that_breaks_costs_the_others_nothing(hooks: WebServer) -> None:
+    class Broken:
+        to = "nobody"
+
+        def check(self) -> None:
+            pass
+
+        def send(self, message: Message) -> None:
+            raise ValueError("what is this?")
+
+    broken, told = deliver([Broken(), Webhook(hooks.url)], MESSAGE, sleep=Pauses())
+    assert (broken.tries, broken.problem) == (1, "ValueError: what is this?")
+    assert told.problem == ""
+
+
 def test_a_webhooks_text_is_bounded() -> None:
     text = slack_text(Message("s", "&" * 2 * MAX_TEXT, "", {}))
     assert text.count("&amp;") == MAX_TEXT - 3 and text.endswith("…")
@@ -188,6 +225,12 @@ def test_a_command_that_does_not_end_is_ended(tmp_path: Path) -> None:
     script(tmp_path, "exec sleep 600")
     with pytest.raises(NotTold, match=r"did not end within 0\.2 s"):
         Command(["./hook"], folder=tmp_path, timeout_s=0.2).send(MESSAGE)
+
+
+def test_a_command_may_leave_a_child_behind(tmp_path: Path) -> None:
+    script(tmp_path, "sleep 60 & echo $! > child")
+    Command(["./hook"], folder=tmp_path, timeout_s=30.0).send(MESSAGE)
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
 
 
 def test_a_command_that_is_none_is_told_at_the_start(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ tell:
     ("text", "said"),
     [
         ("", "1: expected a mapping at the top"),
+        ("descripton: x", "1: descripton: unknown key 'descripton' (did you mean 'description'?)"),
         ("boards: []", "1: description: the key 'description' is missing"),
         ("description: x\nsuits: []", "2: suits: unknown key 'suits' (did you mean 'suites'?)"),
         (
