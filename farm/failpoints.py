@@ -206,6 +206,16 @@ def hit(point: str) -> None:
         _of_this_process().hit(point)
 
 
+def check() -> None:
+    """Find out at a command's start that ``FARM_FAILPOINT`` is wrong, and not in the midst of it.
+
+    Raises:
+        UsageError: it is.
+    """
+    if _text:
+        _of_this_process()
+
+
 def about(board: str) -> None:
     """Say that this process is about one board: words for other boards are not for it."""
     if _text:

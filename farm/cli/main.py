@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from farm import __version__
+from farm import __version__, failpoints
 from farm.cli import settings
 from farm.cli.output import report_error
 from farm.errors import FarmError, InfraError
@@ -131,6 +131,7 @@ def main() -> None:
     """Run the command line; the one place where an error becomes an exit code."""
     _end_in_order()
     try:
+        failpoints.check()
         app()
     except FarmError as error:
         sys.exit(report_error(error))

@@ -80,6 +80,18 @@ def test_a_wrong_word_is_a_usage_error(text: str, said: str) -> None:
         parse(text)
 
 
+def test_a_wrong_word_is_found_out_before_a_command_does_anything() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from farm.cli.main import main; main()", "--version"],
+        env={**os.environ, VARIABLE: "controller.recordd=kill"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "FARM_FAILPOINT: no point 'controller.recordd'" in done.stderr
+
+
 def test_a_word_is_for_its_board_and_its_turn(tmp_path: Path) -> None:
     (one,) = parse("board-1:journal.plan.before#2=enospc")
     other = Failpoints((one,))
