@@ -157,6 +157,7 @@ def place(options: Options, types: Mapping[str, BoardType], wish: Wish) -> list[
     found = survey(wish.coordinator, options, types)
     taken = chosen_places(found, types, wish.select)
     check_configs(types, {place.tags[TYPE_TAG] for place in taken})
+    _check_images(taken)
     others = alternatives(found, taken, types)
     if options.placing.together:
 
@@ -176,6 +177,19 @@ def place(options: Options, types: Mapping[str, BoardType], wish: Wish) -> list[
         },
     )
     return jobs(taken, types, wish)
+
+
+def _check_images(taken: Sequence[Place]) -> None:
+    """Find out before a lease is taken that the image which a virtual board boots is gone.
+
+    Raises:
+        ImageError: it is not in the cache.
+    """
+    from farm import image
+
+    for place in taken:
+        if place.tags.get("virtual") == "yes" and (image_id := place.tags.get("image_id")):
+            image.find(image_id)
 
 
 def _wanted(place: Place, options: Options, types: Mapping[str, BoardType]) -> Wanted:

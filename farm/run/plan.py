@@ -66,7 +66,6 @@ def jobs(places: Sequence[Place], types: Mapping[str, BoardType], wish: Wish) ->
 
     Raises:
         UsageError: a place boots another image than the one asked for.
-        ImageError: a virtual board's image is not in the cache.
     """
     sharing: dict[str, list[str]] = {}
     for place in places:
@@ -135,7 +134,6 @@ def image_of(place: Place, board_type: BoardType, wanted: str) -> ImageInfo:
 
     Raises:
         UsageError: the place boots another image than ``wanted``, or one that no file describes.
-        ImageError: the image of a virtual board is not in the cache.
     """
     profile = place.tags.get("image") or wanted or board_type.image
     if wanted and profile != wanted:
@@ -151,7 +149,6 @@ def image_info(profile: str, tags: Mapping[str, str]) -> ImageInfo:
 
     Raises:
         UsageError: no file describes the profile.
-        ImageError: the image of a virtual board is not in the cache.
     """
     load_image_profile(profile)
     image_id = tags.get("image_id", "")
@@ -159,9 +156,7 @@ def image_info(profile: str, tags: Mapping[str, str]) -> ImageInfo:
         return ImageInfo(profile=profile)
     try:
         found = image.find(image_id)
-    except ImageError:
-        if tags.get("virtual") == "yes":
-            raise
+    except ImageError:  # made elsewhere, or gone since
         return ImageInfo(profile=profile, id=image_id)
     return ImageInfo(
         profile=profile,
