@@ -12,10 +12,8 @@ from farm import paths
 from farm.errors import UsageError
 from farm.events import MAX_REPEAT, MAX_STRESS_S
 from farm.lab.turn import MAX_PRIORITY
+from farm.settling import MAX_REPEATS
 from farm.yamlfile import YamlFile, nearest
-
-MAX_TIMES = 100
-"""Times that a plan may have a new failure repeated on a board."""
 
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(s|min|h)")
@@ -62,7 +60,7 @@ class Retry(_Part):
     """
 
     infra: bool = True
-    new: int = Field(default=5, ge=0, le=MAX_TIMES)
+    new: int = Field(default=5, ge=0, le=MAX_REPEATS)
 
 
 class Tell(_Part):

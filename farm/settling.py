@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from farm.model import Purpose, Verdict
 
+MAX_REPEATS = 100
+"""Times that a new failure may be repeated on a board."""
+
 LEFT_OPEN = frozenset({Verdict.INFRA, Verdict.MISS})
 """Verdicts that a retry may settle: nothing was learnt, and board or lab is why."""
 

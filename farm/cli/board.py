@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -294,4 +295,6 @@ def _print_report(report: dict[str, Any]) -> None:
             shown += " …" if len(at) > 10 else ""
             add_row(listing, [len(at), shown, failure["reason"]], styles={0: "red"})
         console.print(listing)
-    console.print(f"console: {report['folder']}/console.log", soft_wrap=True)
+    log = Path(report["folder"]) / "console.log"
+    if log.exists():  # not every board has a console
+        console.print(f"console: {log}", soft_wrap=True)

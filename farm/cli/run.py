@@ -20,6 +20,7 @@ from farm.cli.placing import Placing, check_features, check_owner
 from farm.cli.resume import NoResume, resume_all
 from farm.errors import UsageError
 from farm.lab.turn import MAX_PRIORITY
+from farm.settling import MAX_REPEATS
 
 if TYPE_CHECKING:
     from farm.events import Effort
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from farm.inventory import BoardType
 
 app = typer.Typer()
-
-MAX_TIMES = 100
-"""Times that a new failure may be repeated on a board."""
 
 
 @app.command()
@@ -232,7 +230,7 @@ def run(
         typer.Option(
             "--retry-new",
             min=0,
-            max=MAX_TIMES,
+            max=MAX_REPEATS,
             metavar="N",
             help="Repeat each new failure N times on its board and on another of the type, to tell "
             "a regression from a flaky test. Default: 0, not at all.",

@@ -143,10 +143,9 @@ class Keeper:
                 turn = None
             words = self._in_the_way(queue, health)
             if time.monotonic() >= deadline and turn is None:
-                raise LabError(
-                    words,
-                    next_step="wait longer with --wait, or choose other boards; see: farm boards",
-                )
+                longer = "wait longer with --wait, or choose other boards; see: farm boards"
+                later = "try again when it is released; see: farm watch"
+                raise LabError(words, next_step=longer if self.request.wait_s else later)
             if words != told:
                 _tell("waiting", reason=words)
                 told = words

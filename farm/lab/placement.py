@@ -208,7 +208,8 @@ def _named(one: Judged, types: Collection[str], request: Request, outlook: Outlo
     if one.mismatch:
         raise _no_match(f"board {place.name}", [one], request)
     if not one.ready(may_wait=request.may_wait):
-        raise _refusal(f"board {place.name}", [one], outlook, 1)
+        words = one.standing.words(outlook.now)
+        raise LabError(f"board {place.name} is {words}", next_step=_next_step([one.standing]))
     return place
 
 
@@ -261,16 +262,17 @@ def _refusal(
     told = summary(found, outlook.now) if found else "no other board matches"
     named = f", {already} asked for by name" if already else ""
     need = "" if count == 1 else f", {count} wanted"
-    waiting = any(one.state in (State.HELD, State.RESERVED) for one in found)
+    return LabError(f"no free board for {wanted}: {told}{named}{need}", next_step=_next_step(found))
+
+
+def _next_step(found: Sequence[Standing]) -> str:
+    """Return what to do where none of these places is to be had."""
     quarantined = [one.place.name for one in found if one.state is State.QUARANTINED]
     other = "ask for other boards"
     if found and all(one.state is State.OFFLINE for one in found):
         other = f"start the exporter of {found[0].place.name}, or {other}"
     if quarantined:
         other = f"look at it with: farm board check {quarantined[0]}; or {other}"
-    return LabError(
-        f"no free board for {wanted}: {told}{named}{need}",
-        next_step="wait for one with --wait SECONDS, or ask for others; see: farm boards"
-        if waiting
-        else f"{other}; see: farm boards",
-    )
+    if any(one.state in (State.HELD, State.RESERVED) for one in found):
+        return "wait for one with --wait SECONDS, or ask for others; see: farm boards"
+    return f"{other}; see: farm boards"

@@ -111,7 +111,7 @@ def test_who_may_wait_is_given_a_held_board_but_a_free_one_first() -> None:
     lab = [place("a", holder="h/u"), place("b")]
     assert names(choose(lab, TYPES, Request(("virt-smmuv3",), may_wait=True))) == ["b"]
     assert names(choose(lab, TYPES, Request(("a",), may_wait=True))) == ["a"]
-    with pytest.raises(LabError, match="1 offline") as caught:
+    with pytest.raises(LabError, match="board a is offline") as caught:
         choose([place("a", online=False)], TYPES, Request(("a",), may_wait=True))
     assert "start the exporter of a" in caught.value.next_step
 
@@ -127,7 +127,7 @@ def test_a_quarantined_board_is_not_taken_even_if_it_is_named() -> None:
     lab = [place("a"), place("b")]
     assert names(choose(lab, TYPES, Request(), known)) == ["b"]
     assert names(choose(lab, TYPES, Request(("virt-smmuv3",)), known)) == ["b"]
-    with pytest.raises(LabError, match="1 quarantined since noon: smells") as caught:
+    with pytest.raises(LabError, match="board a is quarantined since noon: smells") as caught:
         choose(lab, TYPES, Request(("a",), may_wait=True), known)
     assert "farm board check a" in caught.value.next_step
 
