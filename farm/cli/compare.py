@@ -43,7 +43,7 @@ def compare(
     from farm.analysis.compare import compare as compared
     from farm.analysis.compare import series_of
     from farm.counters.registry import registry
-    from farm.report.comparison import comparison
+    from farm.report.comparison import SCHEMA, comparison
     from farm.store import history, load_run, open_store, resolve_run
 
     with open_store(db, make=False) as store:
@@ -53,7 +53,7 @@ def compare(
     ways = {name: counter.metric.better for name, counter in registry().items()}
     found = compared(one, other, points, ways)
     if as_json:
-        print_json(comparison(found))
+        print_json(comparison(found), schema=SCHEMA)
     else:
         _show(found)
     raise typer.Exit(found.exit)

@@ -20,7 +20,7 @@ from rich.text import Text
 from farm.errors import FarmError
 
 SCHEMA = 1
-"""Version of every JSON object that the command line prints."""
+"""Version of every JSON object that the command line prints, unless it has one of its own."""
 
 PLAIN_WIDTH = 160
 """Columns of output that does not go to a terminal."""
@@ -42,9 +42,9 @@ def err() -> Console:
     return _console(stderr=True)
 
 
-def print_json(body: Mapping[str, Any]) -> None:
+def print_json(body: Mapping[str, Any], *, schema: int = SCHEMA) -> None:
     """Print the one object of a ``--json`` command; ``schema`` comes first."""
-    sys.stdout.write(json.dumps({"schema": SCHEMA, **body}, indent=2, default=str) + "\n")
+    sys.stdout.write(json.dumps({"schema": schema, **body}, indent=2, default=str) + "\n")
     sys.stdout.flush()
 
 

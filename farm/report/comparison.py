@@ -8,6 +8,9 @@ from farm.analysis.compare import Comparison, Difference, Noisy, Side, VerdictCh
 from farm.analysis.ranks import CONFIDENCE
 from farm.report.text import number
 
+SCHEMA = 2
+"""Version of the object; since 2 a difference is one of medians and has no ``replicate``."""
+
 
 def comparison(found: Comparison) -> dict[str, Any]:
     """Return the object of ``farm compare --json``, without its schema."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -336,6 +337,17 @@ def test_the_command_tells_facts_and_exits_with_a_regression(
     assert "1 numbers differ for a fact, in 1 tests" in said and "worse" in said
     code, said = say("compare", "run-002", "run-001")
     assert code == 0 and "worse" not in said
+
+
+def test_the_object_is_of_the_version_that_has_no_replicate(
+    runs: Runs, say: Callable[..., tuple[int, str]]
+) -> None:
+    runs.run({IMPORT: timed(100)})
+    runs.run({IMPORT: timed(101)})
+    _, said = say("compare", "run-001", "run-002", "--json")
+    body = json.loads(said)
+    assert body["schema"] == 2
+    assert "replicate" not in body["exact"]["differences"][0]
 
 
 def test_the_object_has_what_is_documented(runs: Runs) -> None:
