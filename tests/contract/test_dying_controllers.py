@@ -5,8 +5,6 @@ Real coordinator, exporter, controller, workers and keepers; the boards play a s
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaign import CONTROLLER, RESUME, Trial, when_held
+from campaign import CONTROLLER, RESUME, Trial, clocked, run_into_full_pipe, when_held
 from network_lab import TESTS, NetworkLab
 
 from farm import events
 
-SUPPORT = Path(__file__).parents[1] / "support"
 PAUSE = threading.Event()
 
 
@@ -141,19 +138,22 @@ def test_an_exporter_that_vanishes_at_each_transition(lab: NetworkLab, point: st
     held(lab, point, lambda trial: lab.restart_exporter())
 
 
+@pytest.mark.parametrize("point", some(MIDST, "journal.case_finished.after#2"))
+def test_a_machine_that_loses_its_power_at_each_transition(lab: NetworkLab, point: str) -> None:
+    trial, code = held(lab, point, lambda trial: lab.lose_power())
+    assert code == -signal.SIGKILL
+    assert [dict(one) for one in trial.verdicts()] == [{"PASS": TESTS}]
+
+
 @pytest.mark.parametrize("jump", some((7 * 86400, -7 * 86400), -7 * 86400))
 def test_a_clock_that_jumps_in_mid_run(lab: NetworkLab, tmp_path: Path, jump: int) -> None:
     clock = tmp_path / "clock"
     clock.write_text("0")
-    variables = {
-        "FARM_TEST_CLOCK": str(clock),
-        "PYTHONPATH": f"{SUPPORT / 'clock'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-    }
     trial, code = held(
         lab,
         "journal.case_finished.after#2",
         lambda trial: clock.write_text(str(jump)),
-        **variables,
+        **clocked(clock),
     )
     assert code == 0
     assert [dict(one) for one in trial.verdicts()] == [{"PASS": TESTS}]
@@ -200,16 +200,8 @@ def test_a_second_interrupt_ends_at_once_and_leaves_nothing(lab: NetworkLab) -> 
 
 def test_progress_into_a_pipe_that_is_full_and_then_closed(lab: NetworkLab) -> None:
     trial = Trial(lab, ["board-1"], "full pipe")
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    os.write(writer, b"x" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
     file = lab.folder / "held"
-
-    def close(process: Any) -> None:
-        os.close(writer)
-        when_held(file, lambda: os.close(reader))(process)
-
-    trial.run(failpoints=f"journal.released.after=hold:{file}", during=close, stderr=writer)
+    run_into_full_pipe(trial, f"journal.released.after=hold:{file}", file)
     trial.settle()
     assert trial.account.clean, trial.account
     assert [dict(one) for one in trial.verdicts()] == [{"PASS": TESTS}]

@@ -10,6 +10,7 @@ is there twice, every planned test has one, no board is on or held, and a person
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -29,6 +30,8 @@ from network_lab import PERSON, SUITE, TESTS, NetworkLab
 
 from farm import events
 from farm.failpoints import EXIT_CODE, POINTS, VARIABLE, WRITES
+
+SUPPORT = Path(__file__).parent
 
 PATIENCE_S = 240.0
 """Bound on waiting for what happens soon unless something is wrong."""
@@ -217,14 +220,23 @@ def when_held(file: Path, act: Callable[[], None]) -> Callable[[Any], None]:
     return watch
 
 
-def kill_after(seconds: float) -> Callable[[Any], None]:
-    """Return what kills a process after a while."""
+def clocked(file: Path) -> dict[str, str]:
+    """Return variables with which a process's clock is off by the seconds that ``file`` holds."""
+    path = [str(SUPPORT / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"FARM_TEST_CLOCK": str(file), "PYTHONPATH": os.pathsep.join(path)}
 
-    def watch(process: Any) -> None:
-        time.sleep(seconds)
-        process.kill()
 
-    return watch
+def run_into_full_pipe(trial: Trial, failpoint: str, file: Path) -> None:
+    """Run with stderr a pipe that is full, and that nobody has any more once ``file`` is there."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"x" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
+
+    def close(process: Any) -> None:
+        os.close(writer)
+        when_held(file, lambda: os.close(reader))(process)
+
+    trial.run(failpoints=failpoint, during=close, stderr=writer)
 
 
 def _events(file: Path) -> list[events.Event]:
@@ -256,6 +268,9 @@ class Campaign:
             "full disk": self._full_disk,
             "coordinator restarts": lambda: self._held(self._lab.restart_coordinator),
             "exporter vanishes": lambda: self._held(self._lab.restart_exporter),
+            "the machine loses power": lambda: self._held(self._lab.lose_power),
+            "the clock jumps": self._clock,
+            "a full pipe, then closed": self._pipe,
             "Ctrl-C, and twice": self._interrupt,
         }
 
@@ -322,13 +337,28 @@ class Campaign:
         trial.run(failpoints=trial.account.injected)
         return trial.settle()
 
-    def _held(self, act: Callable[[], None]) -> Account:
-        trial = self._trial("")
-        file = self._lab.folder / "held"
+    def _held(self, act: Callable[[], None], said: str = "", **more: str) -> Account:
+        trial, word, file = self._at_some_point(said)
+        trial.run(failpoints=word, during=when_held(file, act), **more)
+        return trial.settle()
+
+    def _at_some_point(self, said: str = "") -> tuple[Trial, str, Path]:
+        """Return a trial, the failpoint that holds a process of it, and the file that it makes."""
         point = self._chance.choice(JOB)
-        trial.account.injected = f"at {point}"
-        word = f"{trial.boards[0]}:{point}#1=hold:{file}"
-        trial.run(failpoints=word, during=when_held(file, act))
+        trial = self._trial(f"{said}at {point}")
+        file = self._lab.folder / "held"
+        return trial, f"{trial.boards[0]}:{point}#1=hold:{file}", file
+
+    def _clock(self) -> Account:
+        days = self._chance.choice((-365, -7, 7, 365))
+        clock = self._lab.folder / "clock"
+        clock.write_text("0")
+        jump = f"{days} days "
+        return self._held(lambda: clock.write_text(str(days * 86400)), jump, **clocked(clock))
+
+    def _pipe(self) -> Account:
+        trial, word, file = self._at_some_point()
+        run_into_full_pipe(trial, word, file)
         return trial.settle()
 
     def _interrupt(self) -> Account:

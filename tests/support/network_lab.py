@@ -6,11 +6,13 @@ Each board has an outlet over HTTP and an SSH server; behind it is the payload o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -226,6 +228,16 @@ class NetworkLab:
         self.coordinator = self._start_coordinator()
         self.exporter = self._start_exporter()
         self.hold()
+
+    def lose_power(self) -> None:
+        """End every process of the farm and of the lab, as where one machine is all of it.
+
+        The boards have a supply of their own; when the machine is back so is the lab.
+        """
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.restart_coordinator()
 
     def hold(self) -> None:
         """Have a person hold the last board."""
