@@ -62,12 +62,16 @@ TOP_KEYS = frozenset({"farm", "targets", "imports", "images", "tools", "paths", 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Time limits in seconds, and how many power cycles one job may spend on recovery."""
+    """Time limits in seconds, and how many power cycles one job may spend on recovery.
+
+    ``slowness`` is how many times as long a case may take that has a limit of its own.
+    """
 
     boot_s: float
     command_s: float
     case_s: float
     reboots: int
+    slowness: float = 1.0
 
     def slowed(self, factor: float) -> Limits:
         """Return the limits of a kernel that takes ``factor`` times as long."""
@@ -76,6 +80,7 @@ class Limits:
             boot_s=self.boot_s * factor,
             command_s=self.command_s * factor,
             case_s=self.case_s * factor,
+            slowness=self.slowness * factor,
         )
 
 

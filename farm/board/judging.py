@@ -96,11 +96,16 @@ class Session(abc.ABC):
         """The kernel that the board runs."""
         return KernelRelease.parse(str(self.topology.get("board", {}).get("kernel", "")))
 
-    def _limit(self, case: str) -> float:
-        """Return the longer of the case's own time limit and the board's, in seconds."""
+    def _limit(self, case: str, wanted_s: float | None) -> float:
+        """Return a case's time limit in seconds: what its test wants, with patience for the kernel.
+
+        Without a wish it is the longer of the case's own and the board's.
+        """
+        if wanted_s is not None:
+            return wanted_s * self.limits.slowness
         listed = self.payload.case(case)
         own = listed.timeout_ms / 1000 if listed is not None else 0.0
-        return max(own, self.limits.case_s)
+        return max(own * self.limits.slowness, self.limits.case_s)
 
     def _judge(self, block: Block, mark: int, tolerate: Sequence[str]) -> CaseResult:
         __tracebackhide__ = True

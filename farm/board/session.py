@@ -177,7 +177,7 @@ class BoardSession(Session):
         __tracebackhide__ = True
         mark = self.ledger.begin(())
         token = f"farm: program {secrets.token_hex(8)}"
-        limit = max(1, round(timeout_s))
+        limit = max(1, round(timeout_s * self.limits.slowness))
         what = f"program {_short(command)}"
         try:
             self._checked(f"echo {shlex.quote(token)} > /dev/kmsg")
@@ -229,7 +229,7 @@ class BoardSession(Session):
         __tracebackhide__ = True
         if self._channel is None or not self.alive:
             raise LinkLost(f"case {case}: the session has ended")
-        limit = self._limit(case) if timeout_s is None else timeout_s
+        limit = self._limit(case, timeout_s)
         mark = self.ledger.begin(tolerate)
         deadly = self.ledger.unjudged(tolerate)
 

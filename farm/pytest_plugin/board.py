@@ -94,7 +94,8 @@ class Board:
     ) -> CaseResult:
         """Run a payload case and return its result.
 
-        A device becomes its address. ``timeout_s`` replaces the board config's ``limits.case_s``;
+        A device becomes its address. ``timeout_s`` replaces the board config's ``limits.case_s``
+        (a kernel that is ``slowness`` times slower has as many times as long in either case);
         ``tolerate`` names kernel complaints that the case provokes on purpose. With ``check`` any
         outcome but a pass raises, without it the caller judges.
 

@@ -136,7 +136,7 @@ def test_a_slow_kernel_has_longer_time_limits(folder: Path) -> None:
         4 * usual.case_s,
         4 * usual.command_s,
     )
-    assert slow.reboots == usual.reboots
+    assert (slow.slowness, slow.reboots) == (4, usual.reboots)
 
 
 def test_what_a_kernel_s_log_is_known_for(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from scripted_board import (
 )
 
 from farm.board.complaints import Ledger
+from farm.board.payload import CaseInfo
 from farm.board.result import BoardHung, CaseComplaint, CommandFailed
 from farm.board.session import BoardSession
 from farm.counters.registry import Counter
@@ -122,6 +124,18 @@ def test_result_of_a_case(bench: Bench) -> None:
     assert (result.outcome, result.case_hash) == ("pass", "0123456789abcdef")
     assert result.value("wall") == result.counter("wall") == 5
     assert bench.session.run("fails", {}).reason == "why"
+
+
+def test_a_slow_kernel_has_patience_for_limits_of_tests_and_cases(bench: Bench) -> None:
+    own = CaseInfo("fails", "suite", "", "suite/a.c", 1, 60_000, {}, "0123456789abcdef")
+    bench.session.payload = replace(bench.session.payload, cases=(own,))
+    bench.session.limits = bench.session.limits.slowed(4)
+    bench.session.run("passes", {}, timeout_s=70)
+    bench.session.run("passes", {})
+    bench.session.run("fails", {})
+    assert bench.payload is not None
+    told = [line.split()[2:4] for line in bench.payload.commands if line.startswith("run ")]
+    assert told == [["280000", "passes"], ["2000", "passes"], ["240000", "fails"]]
 
 
 def test_counter_that_is_not_there_is_never_zero(bench: Bench) -> None:

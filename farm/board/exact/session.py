@@ -134,7 +134,7 @@ class ExactSession(Session):
         if listed is None:
             raise UsageError(f"the payload has no case {case!r}")
         self.ledger.begin(tolerate)
-        limit = self._limit(case) if timeout_s is None else timeout_s
+        limit = self._limit(case, timeout_s)
         timeout_ms = int(limit * 1000)
         counters = f"counters {' '.join(self._specs)}"
         lines = [counters, run_command("1", timeout_ms, case, params), "quit"]
