@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from farm.cli.morning import MorningReport
     from farm.inventory import BoardType
+    from farm.lab.place import Place
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
     from farm.run.unfinished import Claim, Part, RunRecord
@@ -261,10 +262,13 @@ def _go_on(
     names = {as_placed(spec, views[spec.job]).board for spec in part.jobs}
     with _lab(part, types, folder / "lab") as address:
         with Coordinator(address, new_identity(local_host())) as lab:
-            # After a power cut the lab's exporters come up when we do.
-            lab.wait_for(
-                lambda places: all(places[name].online for name in names & set(places)), ONLINE_S
-            )
+
+            def online(places: Mapping[str, Place]) -> bool:
+                return all(places[name].online for name in names & set(places))
+
+            if not lab.wait_for(online, 0.0):  # after a power cut exporters come up when we do
+                say(f"waiting up to {ONLINE_S:g} s for {', '.join(sorted(names))} to come online")
+                lab.wait_for(online, ONLINE_S)
         for name in end_dead_leases(address):
             say(f"{name}: switched off and released; the dead run held it")
         with Coordinator(address, new_identity(local_host())) as lab:
