@@ -183,12 +183,11 @@ def _print_preview(
     console.print(f"plan {plan.name}: {printable(plan.description)}; time box: {box}")
     for part in parts:
         for kind in part["board_types"]:
-            many, known = len(kind["tests"]), kind["estimate_s"]
-            rest = f", {kind['unknown']} never ran" if kind["unknown"] else ""
-            title = (
-                f"{kind['board_type']} with {kind['image']}: {many} tests, "
-                f"about {known:.0f} s of tests{rest}"
-            )
+            many, unknown = len(kind["tests"]), kind["unknown"]
+            words = [f"{kind['board_type']} with {kind['image']}: {many} tests"]
+            words += [f"about {kind['estimate_s']:.0f} s of tests"] * (unknown < many)
+            words += [f"{unknown} never ran"] * bool(unknown)
+            title = ", ".join(words)
             listing = table("test", "why now", "priority", title=title)
             for test in kind["tests"][:FIRST]:
                 add_row(listing, [test["nodeid"], test["rank"], test["priority"]])
