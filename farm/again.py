@@ -30,15 +30,24 @@ def again(
     its decisions by a seed.
     """
     words = ["farm", "run", nodeid, "--board", board_type if VIRTUAL in hardware else board]
-    words += ["--image", image, *_own(argv)]
+    words += ["--image", image, *_given(argv, OWN)]
     if effort is not None and effort.seed is not None:
         words += ["--seed", str(effort.seed), "--stress-seconds", f"{effort.stress_s:g}"]
     return shlex.join(words)
 
 
-def _own(argv: Sequence[str]) -> Iterator[str]:
+def all_again(run: str, commands: Sequence[str]) -> str:
+    """Return the ``farm run`` command that repeats at once what :func:`again` does one by one.
+
+    What is booted is the same where it was the same for all of them.
+    """
+    booted = {tuple(_given(shlex.split(one), ("--image", *OWN))) for one in commands}
+    return shlex.join(["farm", "run", "--failed", run, *(booted.pop() if len(booted) == 1 else ())])
+
+
+def _given(argv: Sequence[str], options: Sequence[str]) -> Iterator[str]:
     for word, following in zip(argv, [*argv[1:], ""], strict=False):
-        if word in OWN:
+        if word in options:
             yield from (word, following)
-        elif word.startswith(tuple(f"{option}=" for option in OWN)):
+        elif word.startswith(tuple(f"{option}=" for option in options)):
             yield word

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from farm.again import again
+from farm.again import again, all_again
 from farm.cli.output import add_row, out, table
 from farm.cli.phases import Phases
 from farm.errors import FarmError, JournalError
@@ -185,7 +185,10 @@ def print_again(commands: Sequence[str], run_id: str) -> None:
     for command in commands[:SHOWN]:
         console.print(f"again: {command}", soft_wrap=True, markup=False, highlight=False)
     if len(commands) > SHOWN:
-        console.print(f"all {len(commands)} again: farm run --failed {run_id}", soft_wrap=True)
+        together = all_again(run_id, commands)
+        console.print(
+            f"all {len(commands)} again: {together}", soft_wrap=True, markup=False, highlight=False
+        )
 
 
 def _commands(job: Job) -> list[str]:

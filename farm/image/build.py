@@ -8,7 +8,7 @@ import hashlib
 import importlib.resources
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -266,15 +266,14 @@ def _assemble(
     available = ModuleFolder(module_folder, added)
     for driver in own.drivers:
         check_fits(driver, release, available.vermagic)
-    wanted = list(profile.modules)
+    wanted, beside = list(profile.modules), list(profile.extra_modules)
     if own.kernel is not None:  # what its builder left out or built in, nobody can tell
-        absent = [name for name in wanted if not available.has(name)]
-        wanted = [name for name in wanted if name not in absent]
-        if absent:
-            progress(f"Linux {release}: built in or missing: {', '.join(absent)}")
+        absent = {name for name in (*wanted, *beside) if not available.has(name)}
+        wanted, beside = ([n for n in names if n not in absent] for names in (wanted, beside))
+        _tell_absent(profile, release, absent, progress)
     drivers = [driver.name for driver in own.drivers]
     load = available.closure([*wanted, *drivers])
-    extra = available.closure([*profile.extra_modules, *available.added])
+    extra = available.closure([*beside, *available.added])
     progress(f"putting the image together: Linux {release}, {len(load)} modules")
     tree = Tree()
     for unpacked in sorted((work / "user").iterdir()):
@@ -302,6 +301,20 @@ def _assemble(
         packages=tuple(made_of),
         folder=folder,
     )
+
+
+def _tell_absent(
+    profile: ImageProfile, release: str, absent: Collection[str], progress: Progress
+) -> None:
+    """Say which modules of a profile a kernel of the user's own does not bring."""
+    ours = {folder.name: folder for folder in profile.module_sources}
+    if others := sorted(set(absent) - set(ours)):
+        progress(f"Linux {release}: built in or missing: {', '.join(others)}")
+    for name in sorted(set(absent) & set(ours)):
+        progress(
+            f"Linux {release} has no {name}, and its tests will fail: build it against your tree "
+            f"(make M={ours[name]} modules) and add --driver {name}.ko"
+        )
 
 
 def _kernel_files(order: _Order, work: Path) -> tuple[Path, Path, str]:

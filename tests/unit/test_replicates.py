@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm import events
-from farm.again import again
+from farm.again import again, all_again
 from farm.analysis.trend import trends
 from farm.events import Effort, SampleEvent
 from farm.model import WORST_FIRST, Verdict, amount
@@ -150,6 +150,12 @@ def test_again_is_one_shell_command() -> None:
         *("farm", "run", NODEID, "--board", "virt-smmuv3", "--image", "debian-13"),
         *("--driver", "my driver.ko", "--kernel=Image", "--seed", "7", "--stress-seconds", "0.5"),
     ]
+
+
+def test_all_again_boots_what_was_booted() -> None:
+    own = ["farm run a --board b --image i --driver 'my driver.ko'"]
+    assert all_again("r", own * 5) == "farm run --failed r --image i --driver 'my driver.ko'"
+    assert all_again("r", [*own, "farm run a --board c --image j"]) == "farm run --failed r"
 
 
 @pytest.mark.parametrize("effort", [None, Effort()])
