@@ -69,6 +69,7 @@ void perf_absent(size_t counter, int err, const char *what);
 /* Starts all of them together, once every one is open; and those that pause once more. */
 void perf_start(void);
 void perf_pause(void);
+bool perf_is_paused(void);
 /* Reads the groups of the CPU's own events, or all others. */
 void perf_read(struct reading *reading, bool cpu_events);
 void perf_close(void);

@@ -225,8 +225,8 @@ static void derive(struct reading *reading)
 void counters_begin(struct reading *reading, enum scope scope)
 {
 	memset(reading, 0, sizeof(*reading));
-	if (scope == SCOPE_CASE)
-		perf_start();	/* the case before may have ended while they were paused */
+	if (scope == SCOPE_CASE && perf_is_paused())
+		perf_start();	/* the case before ended before it had them count again */
 	read_sources(reading, scope, true);
 	perf_read(reading, false);
 	derive(reading);

@@ -5,6 +5,10 @@
  * on 6.12) may leave a member that is of another kind than its leader unscheduled, so that it counts
  * 0 while the group's times say that it ran.
  *
+ * Events that pause while times are taken may be members of a group whose leader does not: each
+ * reading of a group interrupts its CPU, so the fewer the better. Not the other way round: without
+ * its leader no member counts.
+ *
  * The first group of the CPU's generic events (cycles, instructions) is pinned: where the CPU has
  * too few counters for all groups, the kernel takes turns with the others, and these count on.
  */
@@ -14,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,11 +28,14 @@
 
 struct group {
 	uint32_t type;
-	bool cpu_events, kept;
+	bool cpu_events;
 	const struct cpu_list *where;
 	size_t count;
-	size_t counter[GROUP_MAX];
-	int leader[CPUS_MAX];
+	struct member {
+		size_t counter;
+		bool kept;
+		size_t fds;		/* of the first CPU; those of the others follow it */
+	} member[GROUP_MAX];
 };
 
 static struct group *groups;
@@ -35,6 +43,7 @@ static size_t group_total;
 static int *event_fds;		/* all of them, to be closed */
 static size_t event_fd_total;
 static struct cpu_list online;
+static bool *paused;		/* shared with the cases' processes, which are those that pause */
 
 bool perf_parse_cpus(const char *text, struct cpu_list *list)
 {
@@ -64,7 +73,10 @@ void perf_begin(void)
 	if (!groups)
 		groups = calloc(GROUPS_MAX, sizeof(*groups));
 	event_fds = realloc(event_fds, sizeof(*event_fds) * COUNTERS_MAX * (online.count + 1));
-	if (!groups || !event_fds)
+	if (!paused)
+		paused = mmap(NULL, sizeof(*paused), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!groups || !event_fds || paused == MAP_FAILED)
 		abort();
 }
 
@@ -84,7 +96,13 @@ static bool is_first_of_cpu(const struct group *group)
 	return group->type == PERF_TYPE_HARDWARE;
 }
 
-/* Opens one event on the group's CPUs as a member of it; 0 or -errno, with nothing left open. */
+/* A member's file on the CPU of that number in the group's list. */
+static int fd_of(const struct group *group, size_t member, size_t cpu)
+{
+	return event_fds[group->member[member].fds + cpu];
+}
+
+/* Opens one event on the group's CPUs as its next member; 0 or -errno, with nothing left open. */
 static int join_group(struct group *group, struct perf_event_attr *attr, const char *filter)
 {
 	size_t first_fd = event_fd_total;
@@ -92,7 +110,7 @@ static int join_group(struct group *group, struct perf_event_attr *attr, const c
 	attr->disabled = !group->count;	/* the leader starts all of them: perf_start() */
 	attr->pinned = !group->count && is_first_of_cpu(group);
 	for (size_t i = 0; i < group->where->count; i++) {
-		int leader = group->count ? group->leader[i] : -1;
+		int leader = group->count ? fd_of(group, 0, i) : -1;
 		int fd = (int)syscall(SYS_perf_event_open, attr, -1, group->where->cpu[i], leader,
 				      PERF_FLAG_FD_CLOEXEC);
 		int err = fd < 0 ? -errno : 0;
@@ -106,9 +124,8 @@ static int join_group(struct group *group, struct perf_event_attr *attr, const c
 				close(event_fds[--event_fd_total]);
 			return err;
 		}
-		if (!group->count)
-			group->leader[i] = fd;
 	}
+	group->member[group->count].fds = first_fd;
 	return 0;
 }
 
@@ -127,7 +144,7 @@ int perf_add(size_t counter, struct perf_event_attr *attr, enum perf_kind kind,
 	where = where ? where : &online;
 	for (size_t i = 0; i < group_total; i++)
 		if (groups[i].type == attr->type && groups[i].where == where &&
-		    groups[i].kept == kept && groups[i].count < limit)
+		    (groups[i].member[0].kept || !kept) && groups[i].count < limit)
 			group = &groups[i];
 	if (group)
 		err = join_group(group, attr, filter);
@@ -137,15 +154,17 @@ int perf_add(size_t counter, struct perf_event_attr *attr, enum perf_kind kind,
 		group = &groups[group_total];
 		group->type = attr->type;
 		group->cpu_events = cpu_event;
-		group->kept = kept;
 		group->where = where;
 		group->count = 0;
 		err = join_group(group, attr, filter);
 		if (!err)
 			group_total++;
 	}
-	if (!err)
-		group->counter[group->count++] = counter;
+	if (!err) {
+		group->member[group->count].counter = counter;
+		group->member[group->count].kept = kept;
+		group->count++;
+	}
 	return err;
 }
 
@@ -165,15 +184,29 @@ void perf_start(void)
 {
 	for (size_t i = 0; i < group_total; i++)
 		for (size_t cpu = 0; cpu < groups[i].where->count; cpu++)
-			ioctl(groups[i].leader[cpu], PERF_EVENT_IOC_ENABLE, PERF_IOC_FLAG_GROUP);
+			ioctl(fd_of(&groups[i], 0, cpu), PERF_EVENT_IOC_ENABLE, PERF_IOC_FLAG_GROUP);
+	if (group_total)
+		*paused = false;
 }
 
-/* Without its leader, which is of no use to a group that does not count, no member is scheduled. */
+static void pause_group(const struct group *group)
+{
+	for (size_t i = 0; i < group->count; i++)
+		for (size_t cpu = 0; cpu < group->where->count && !group->member[i].kept; cpu++)
+			ioctl(fd_of(group, i, cpu), PERF_EVENT_IOC_DISABLE, 0);
+}
+
 void perf_pause(void)
 {
+	if (group_total)
+		*paused = true;
 	for (size_t i = 0; i < group_total; i++)
-		for (size_t cpu = 0; cpu < groups[i].where->count && !groups[i].kept; cpu++)
-			ioctl(groups[i].leader[cpu], PERF_EVENT_IOC_DISABLE, 0);
+		pause_group(&groups[i]);
+}
+
+bool perf_is_paused(void)
+{
+	return group_total && *paused;
 }
 
 static void read_group(const struct group *group, struct reading *reading)
@@ -181,14 +214,14 @@ static void read_group(const struct group *group, struct reading *reading)
 	uint64_t values[3 + GROUP_MAX];
 
 	for (size_t i = 0; i < group->count; i++)
-		reading->valid[group->counter[i]] = true;
+		reading->valid[group->member[i].counter] = true;
 	for (size_t cpu = 0; cpu < group->where->count; cpu++) {
-		ssize_t got = read(group->leader[cpu], values, sizeof(values));
+		ssize_t got = read(fd_of(group, 0, cpu), values, sizeof(values));
 		bool whole = got == (ssize_t)(sizeof(*values) * (3 + group->count)) &&
 			     values[0] == group->count;
 
 		for (size_t i = 0; i < group->count; i++) {
-			size_t counter = group->counter[i];
+			size_t counter = group->member[i].counter;
 
 			if (!whole) {
 				reading->valid[counter] = false;
