@@ -2,6 +2,7 @@
 #include "farm.h"
 #include "buffer.h"
 #include "refdevice.h"
+#include "timing.h"
 
 #include <unistd.h>
 
@@ -9,10 +10,11 @@
 
 CASE(device_frames, "A device reads a buffer frame by frame, mapped for each frame or once for all",
      .timeout_ms = 30000,
-     .params = "importer=refdev exporter=heap:system mode=per-use frames=20 size=1048576 seed=23")
+     .params = "importer=refdev exporter=heap:system mode=per-use frames=20 timed=3 size=1048576 "
+	       "seed=23")
 {
 	uint32_t flags = param_is("mode", "cached") ? REFDEV_CACHED : 0;
-	uint64_t frames = param_u64("frames"), begin, spent = 0;
+	uint64_t frames = param_u64("frames"), timed = param_u64("timed"), begin, spent = 0;
 	uint32_t seed = (uint32_t)param_u64("seed"), id;
 	struct refdev_counters before, after;
 	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
@@ -29,17 +31,25 @@ CASE(device_frames, "A device reads a buffer frame by frame, mapped for each fra
 	before = refdev_counters(device);
 	window_begin();
 	for (uint64_t i = 0; i < frames; i++) {
+		refdev_start(device, id, 0, i * FRAME_BYTES, FRAME_BYTES);
+		refdev_wait(device, id);
+	}
+	window_end("frames");
+	after = refdev_counters(device);
+	info("device_maps", "%llu", (unsigned long long)(after.maps - before.maps));
+	info("device_unmaps", "%llu", (unsigned long long)(after.unmaps - before.unmaps));
+	info("device_transfers", "%llu", (unsigned long long)(after.transfers - before.transfers));
+
+	timing_begin();
+	for (uint64_t i = 0; i < timed; i++) {
 		begin = now_ns();
 		refdev_start(device, id, 0, i * FRAME_BYTES, FRAME_BYTES);
 		spent += now_ns() - begin;
 		refdev_wait(device, id);
 	}
-	window_end("frames");
-	after = refdev_counters(device);
-	sample("start_time", (double)spent / (double)frames, "ns", "frames");
-	info("device_maps", "%llu", (unsigned long long)(after.maps - before.maps));
-	info("device_unmaps", "%llu", (unsigned long long)(after.unmaps - before.unmaps));
-	info("device_transfers", "%llu", (unsigned long long)(after.transfers - before.transfers));
+	timing_end();
+	if (timed)
+		sample("start_time", (double)spent / (double)timed, "ns", "frames");
 
 	window_begin();
 	refdev_detach(device, id);

@@ -94,7 +94,6 @@ CASE(share, "A pair of exporter and importer carries the content, or refuses and
 	struct import import = import_open(param_str("importer"));
 	bool drm = address_is(import.address, "drm"), v4l2 = address_is(import.address, "v4l2");
 	void *reference = NULL;
-	uint64_t begin, end;
 	int err;
 
 	if (v4l2) {
@@ -107,11 +106,8 @@ CASE(share, "A pair of exporter and importer carries the content, or refuses and
 	buffer_fill(&buffer, seed);
 
 	window_begin();
-	begin = now_ns();
 	err = import_try(&import, buffer.fd);
-	end = now_ns();
 	window_end("import");
-	sample("import_time", (double)(end - begin), "ns", err ? "refused" : "shared");
 
 	info("outcome", "%s", err ? "refused" : "shared");
 	info("errno", "%s", errname(err));
