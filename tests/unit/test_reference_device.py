@@ -88,6 +88,7 @@ def test_payload_has_the_interface_and_not_the_driver(
     [
         ("virt-smmuv3", "reference-6.12", [28]),
         ("virt-noiommu-6g", "reference-6.12", [32]),
+        ("virt-smmuv3-6g", "reference-6.12", [32]),
         ("virt-noiommu", "reference-6.12", []),  # out of its reach
         ("virt-smmuv3", "debian-13", []),  # no driver for it
         ("virt-smmuv3", "installed", [28]),  # whoever installed the system says what it has
