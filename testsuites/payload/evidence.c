@@ -71,6 +71,17 @@ CASE(evidence_late, "Leaves buffers and fences to be freed late, and nothing for
 	}
 }
 
+CASE(evidence_memory_lost, "Has the reference device's driver lose memory, where the kernel looks for it",
+     .params = "bytes=256 times=8")
+{
+	static const char lose[] = "/sys/module/refdev/parameters/lose";
+
+	if (access(lose, W_OK))
+		skip("%s: %s (needs CONFIG_DEBUG_KMEMLEAK)", lose, errname(errno));
+	for (uint64_t i = 0; i < param_u64("times"); i++)
+		write_file(lose, param_str("bytes"));
+}
+
 CASE(evidence_fdinfo, "Tells what a text like that of /proc/self/fdinfo holds", .params = "file=")
 {
 	char text[4096];

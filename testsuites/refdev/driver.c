@@ -22,6 +22,27 @@ static unsigned int dma_bits = 28;
 module_param(dma_bits, uint, 0444);
 MODULE_PARM_DESC(dma_bits, "Address bits that the device can drive: 28 (as QEMU makes it), or 32");
 
+#ifdef CONFIG_DEBUG_KMEMLEAK
+/* Loses memory on purpose: the positive control of those who look for leaks. */
+static int refdev_lose(const char *text, const struct kernel_param *param)
+{
+	unsigned int bytes;
+	void *lost;
+	int err = kstrtouint(text, 0, &bytes);
+
+	if (err)
+		return err;
+	if (!bytes || bytes > PAGE_SIZE)
+		return -EINVAL;
+	lost = kmalloc(bytes, GFP_KERNEL);
+	return lost ? 0 : -ENOMEM;
+}
+
+static const struct kernel_param_ops refdev_lose_ops = { .set = refdev_lose };
+module_param_cb(lose, &refdev_lose_ops, NULL, 0200);
+MODULE_PARM_DESC(lose, "Write a number of bytes, up to a page: so many are allocated and never freed");
+#endif
+
 static DEFINE_IDA(numbers);
 
 void refdev_release(struct kref *refs)
