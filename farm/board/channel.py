@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from farm.board.ktap import MAX_BLOCK, Block, BlockParser
 from farm.board.lines import LineSplitter
-from farm.errors import LinkLost, ProtocolError, UsageError
+from farm.errors import BoardError, LinkLost, ProtocolError, UsageError
 
 POLL_S = 0.25
 """How often a waiting channel lets its caller look elsewhere, in seconds."""
@@ -27,6 +27,7 @@ MAX_FACT = 1000
 _KEY = re.compile(r"[A-Za-z0-9_]{1,64}")
 _CASE = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _SAFE = "/:,.;@+-_=~!*()[]{}<>"
+_NUMBER = re.compile(r"[0-9]{1,20}")
 _GREETING = re.compile(r"payload 1 (\S{1,128})")
 _T = TypeVar("_T")
 
@@ -132,6 +133,23 @@ class PayloadChannel:
         self._send("facts")
         self._await(fact, timeout, "answer to 'facts'")
         return found
+
+    def jiffies(self, timeout: float) -> int:
+        """Return the board's jiffies, once they are others than before.
+
+        Raises:
+            BoardError: its kernel does not tell them; says why.
+        """
+
+        def told(line: str) -> str | None:
+            word, _, rest = line.partition(" ")
+            return rest if word == "jiffies" else None
+
+        self._send("jiffies")
+        said = self._await(told, timeout, "answer to 'jiffies'")
+        if not _NUMBER.fullmatch(said):
+            raise BoardError(f"the board's jiffies: {said[:MAX_FACT]}")
+        return int(said)
 
     def ping(self, timeout: float) -> None:
         """Return once the payload answers.

@@ -57,6 +57,16 @@ class Ledger:
         self._late: list[ConsoleEvent] = []
         self._tolerated: set[str] = set()
         self._tolerated_before: set[str] = set()
+        self._left_out: set[str] = set()
+
+    @property
+    def known(self) -> Sequence[re.Pattern[str]]:
+        """What excuses the lines that it matches."""
+        return self._known
+
+    def leave_out(self, pattern: str) -> None:
+        """Enter no such complaint from here on: somebody else knows whose it is."""
+        self._left_out.add(pattern)
 
     def begin(self, tolerate: Collection[str]) -> int:
         """Let a case begin that provokes the patterns ``tolerate``; return the console's next line.
@@ -84,7 +94,7 @@ class Ledger:
         said = self._take()
         self._outside += [event for event in said if event.line_number < mark]
         own = [event for event in said if event.line_number >= mark]
-        for entry in logged:
+        for entry in (one for one in logged if one.pattern not in self._left_out):
             if not any(_is_line_of(entry, event) for event in own):
                 own.append(entry)
                 self._late.append(entry)
@@ -135,6 +145,8 @@ class Ledger:
             if until is not None and event.line_number >= until:
                 break
             self.seen = event.line_number + 1
+            if event.pattern in self._left_out:
+                continue
             told = next((one for one in self._late if _is_line_of(one, event)), None)
             if told is None:
                 fresh.append(event)

@@ -14,6 +14,7 @@ from typing import Any
 from farm.board.complaints import Ledger, sentence
 from farm.board.console import BANNERS, ConsoleEvent, Matcher
 from farm.board.kernel import KernelRelease
+from farm.board.kmemleak import MemoryLeaks
 from farm.board.ktap import Block
 from farm.board.payload import Payload
 from farm.board.recorder import Console
@@ -30,7 +31,7 @@ class Session(abc.ABC):
     """A board that cases can be run on.
 
     ``payload`` holds all cases; ``ended`` says what ended the session early; ``ledger`` holds the
-    kernel's complaints.
+    kernel's complaints; ``memory`` finds what is lost of it, where the kernel looks for that.
     """
 
     console: Console
@@ -44,6 +45,7 @@ class Session(abc.ABC):
     absent: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     topology: dict[str, Any] = field(default_factory=dict)
+    memory: MemoryLeaks | None = None
     _matcher: Matcher = field(init=False)
 
     def __post_init__(self) -> None:

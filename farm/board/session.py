@@ -20,6 +20,7 @@ from typing import Protocol
 from farm.board import topology
 from farm.board.channel import PayloadChannel, Silence, Transport
 from farm.board.judging import Session
+from farm.board.kmemleak import KMEMLEAK, PATTERN, MemoryLeaks
 from farm.board.noconsole import NoConsole
 from farm.board.result import BoardHung, CaseComplaint, CaseResult, CommandFailed
 from farm.board.ssh import MAX_OUTPUT, CommandOutput
@@ -98,6 +99,8 @@ class BoardSession(Session):
             self.absent = self._open_counters(channel)
             self.facts = channel.facts(limit)
             self.topology = topology_found.result()
+        if KMEMLEAK in self.facts:
+            self._watch_memory(channel)
         self.alive = True
 
     def close(self, why: str = "") -> None:
@@ -231,6 +234,8 @@ class BoardSession(Session):
             raise LinkLost(f"case {case}: the session has ended")
         limit = self._limit(case, timeout_s)
         mark = self.ledger.begin(tolerate)
+        if self.memory is not None and PATTERN in tolerate:
+            self.memory.tolerate()
         deadly = self.ledger.unjudged(tolerate)
 
         def watch() -> None:
@@ -263,14 +268,32 @@ class BoardSession(Session):
             return LinkLost(f"{what}: {error}; the console says nothing about it")
         return error
 
+    def _watch_memory(self, channel: PayloadChannel) -> None:
+        def run(text: str, timeout: float) -> str:
+            return self._checked(text, timeout)
+
+        def jiffies() -> int:
+            return channel.jiffies(self.limits.command_s)
+
+        memory = MemoryLeaks(run, jiffies, self.ledger.known)
+        try:
+            memory.open()
+        except LinkLost:
+            raise
+        except BoardError as error:
+            self.absent[KMEMLEAK] = str(error)
+        else:
+            self.ledger.leave_out(PATTERN)
+            self.memory = memory
+
     def _answers(self) -> bool:
         try:
             return self.link.run("true", timeout=EXPLAIN_S).status == 0
         except BoardError:
             return False
 
-    def _checked(self, text: str) -> str:
-        done = self.link.run(text, timeout=self.limits.command_s)
+    def _checked(self, text: str, timeout: float = 0.0) -> str:
+        done = self.link.run(text, timeout=timeout or self.limits.command_s)
         if done.status != 0:
             raise BoardError(_command_failure(text, done))
         return done.stdout.decode("utf-8", errors="backslashreplace")

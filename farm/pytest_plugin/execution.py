@@ -33,6 +33,8 @@ from farm.run.view import ATTEMPTS
 
 CONSOLE_LINES = 40
 """Console lines that go with a verdict that wants explaining."""
+LOOK_AGAIN_S = 300.0
+"""After a suite, lost memory is looked for if that was not done for so long: it takes a while."""
 EXIT_FAILED = 1
 EXIT_GAPS = 3
 
@@ -55,6 +57,8 @@ class BoardRun:
         self._planned = 0
         self._unknown: list[str] = []
         self._late = False
+        self._suite = ""
+        self._looked = time.monotonic()
         self._overdue = Overdue(job, self._fails_after_all)
 
     def board(self, item: pytest.Item) -> Board:
@@ -130,6 +134,7 @@ class BoardRun:
         ihook = item.ihook
         ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         hung = False
+        self._look_for_leaks(key_of(item).suite)
         self._overdue.settle(nodeid_of(item))
         before = self.job.attempts(nodeid_of(item))
         for attempt in range(before + 1, before + ATTEMPTS + 1):
@@ -182,10 +187,13 @@ class BoardRun:
         if not self.job.begun:
             return
         unfinished = self._planned - self._verdicts.total()
+        interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
+        if self._late or not interrupted:  # who was told to stop does so
+            self._look_for_leaks("")
         self._overdue.settle("")
         why = self.job.gone or (TIME_BOX if self._late else "")
         self.job.end(why or (f"{unfinished} tests never ran" if unfinished else ""))
-        stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED and not why
+        stopped = interrupted and not why
         if self._late and self.job.settings.journal is not None:
             session.exitstatus = LATE
         elif not stopped and session.exitstatus in (0, 1, 2):
@@ -245,6 +253,7 @@ class BoardRun:
     ) -> tuple[list[pytest.TestReport], Ruling]:
         key = key_of(item)
         self.job.write(events.CaseStarted(nodeid=key.nodeid, attempt=attempt, replicate=replicate))
+        self.job.running = key.nodeid
         record = Record()
         item.stash[RECORD] = record
         began, booting = time.monotonic(), self.job.booting_s
@@ -284,6 +293,15 @@ class BoardRun:
             )
         )
         return reports, ruling
+
+    def _look_for_leaks(self, suite: str) -> None:
+        """Look for lost memory after the last test, and after a suite if that is long ago."""
+        if self._suite and not suite:
+            self._overdue.settle_memory("looked for after the last test")
+        elif self._suite != suite and time.monotonic() - self._looked > LOOK_AGAIN_S:
+            self._overdue.settle_memory(f"looked for after suite {self._suite}")
+            self._looked = time.monotonic()
+        self._suite = suite
 
     def _fails_after_all(self, verdict: Verdict) -> None:
         self._verdicts[verdict] -= 1

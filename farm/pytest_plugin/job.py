@@ -19,11 +19,12 @@ from farm.board.exact.lifetime import ExactLifetime
 from farm.board.exact.rig import ExactRig
 from farm.board.firmware import firmware
 from farm.board.judging import EXCERPT_LINES, Session
+from farm.board.kmemleak import KMEMLEAK, PATTERN, Leak
 from farm.board.lifetime import BoardGone, BoardLifetime
 from farm.board.loading import DriverNotLoaded, check_drivers
 from farm.board.target import LabgridRig
 from farm.counters.registry import chosen
-from farm.errors import FarmError, ImageError, InfraError, LabError
+from farm.errors import BoardError, FarmError, ImageError, InfraError, LabError, LinkLost
 from farm.events import ImageInfo, Key, Package
 from farm.model import Device, TestKey
 from farm.pytest_plugin.settings import Settings
@@ -42,7 +43,8 @@ class Job:
     """One board, from the first test that wants it to the last, and the journal about it.
 
     Where ``settings.journal`` is set, somebody else began the journal and will end it; else this
-    job does both. ``booting_s`` counts the seconds that went into boots.
+    job does both. ``booting_s`` counts the seconds that went into boots; ``running`` is the node id
+    of the test that is.
     """
 
     def __init__(self, settings: Settings, environment: Callable[[], Any]) -> None:
@@ -57,6 +59,7 @@ class Job:
         self._unloaded: list[ConsoleEvent] | None = None
         self._before = JobView("")
         self.booting_s = 0.0
+        self.running = ""
 
     @property
     def begun(self) -> bool:
@@ -121,13 +124,16 @@ class Job:
                 raise
         boots, began = self._lifetime.boots, time.monotonic()
         try:
-            return self._lifetime.session()
+            session = self._lifetime.session()
         except DriverNotLoaded as error:
             self._gone = str(error)
             raise
         finally:
             if self._lifetime.boots != boots:
                 self.booting_s += time.monotonic() - began
+        if session.memory is not None:
+            session.memory.begin(self.running)
+        return session
 
     @property
     def boots(self) -> int:
@@ -174,6 +180,27 @@ class Job:
         """The same of what it said after the end of the test ``nodeid``, before another began."""
         found = self._lifetime.overdue() if self._lifetime is not None else []
         return self._write(found, nodeid)
+
+    def write_leaks(self) -> list[Leak]:
+        """Have the kernel look for memory that was lost since last time, and write down what is.
+
+        Return what is not excused. Takes seconds, on a kernel with kmemleak; nothing elsewhere.
+        """
+        session = self._lifetime.current() if self._lifetime is not None else None
+        if session is None or not session.alive or session.memory is None:
+            return []
+        try:
+            leaks = session.memory.scan()
+        except BoardError as error:
+            session.memory = None
+            if isinstance(error, LinkLost):
+                session.close(str(error))
+            self.write(events.StateChanged(state="running", detail=f"{KMEMLEAK}: {error}"))
+            return []
+        for leak in leaks:
+            event = ConsoleEvent(PATTERN, False, str(leak), session.console.mark())
+            self._write([Complaint(event, leak.excused)], leak.owner)
+        return [leak for leak in leaks if not leak.excused]
 
     def _write(self, found: Sequence[Complaint], nodeid: str) -> list[ConsoleEvent]:
         for complaint in found[:MAX_COMPLAINTS]:

@@ -6,12 +6,19 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
-from scripted_board import ProcessTransport, ScriptedPayload, block, passes, silent
+from scripted_board import (
+    ProcessTransport,
+    ScriptedMemory,
+    ScriptedPayload,
+    block,
+    passes,
+    silent,
+)
 
 from farm.board.channel import PayloadChannel, Silence, Transport
 from farm.board.ktap import MAX_BLOCK
 from farm.board.payload import build
-from farm.errors import LinkLost, ProtocolError, UsageError
+from farm.errors import BoardError, LinkLost, ProtocolError, UsageError
 
 SCRIPT = {
     "self_pass": passes,
@@ -30,7 +37,8 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     if request.param == "process":
         made = ProcessTransport([str(build("host").path), "serve"])
     else:
-        made = ScriptedPayload(SCRIPT, piece=1 if "byte" in request.param else 65536)
+        piece = 1 if "byte" in request.param else 65536
+        made = ScriptedPayload(SCRIPT, piece=piece, memory=ScriptedMemory())
     yield made
     made.close()
 
@@ -58,6 +66,23 @@ def test_ping(channel: PayloadChannel) -> None:
 
 def test_facts(channel: PayloadChannel) -> None:
     assert "machine" in channel.facts(10)
+
+
+def test_no_two_ask_in_the_same_jiffy(channel: PayloadChannel) -> None:
+    try:
+        first = channel.jiffies(10)
+    except BoardError as error:
+        assert "/proc/timer_list" in str(error), "this machine lets no one see it"
+        return
+    assert first < channel.jiffies(10) < channel.jiffies(10)
+
+
+def test_a_payload_that_tells_no_jiffies_is_silent() -> None:
+    payload = ScriptedPayload({})
+    channel = PayloadChannel(payload, clock=payload.clock)
+    channel.start(10)
+    with pytest.raises(Silence, match="answer to 'jiffies'"):
+        channel.jiffies(10)
 
 
 @pytest.mark.parametrize(

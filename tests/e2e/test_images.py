@@ -181,3 +181,36 @@ def test_a_driver_whose_init_fails_is_the_finding(
 def test_a_debug_kernel_boots_and_finds_nothing(own_farm: Farm, profile: str) -> None:
     body = own_farm.json("run", "mapcache", "sync", "--image", profile, "--board", "virt-smmuv3")
     assert body["exit"] == 0, body["jobs"]
+
+
+LOSING = """
+def test_is_clean(board):
+    board.run("self_pass")
+
+
+def test_loses_memory(board):
+    board.run("evidence_memory_lost")
+
+
+def test_loses_memory_on_purpose(board):
+    board.run("evidence_memory_lost", tolerate=["memory_leak"])
+
+
+def test_is_clean_again(board):
+    board.run("self_pass")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+@pytest.mark.parametrize("profile", ["reference-6.12+debug", "reference-7.x+debug"])
+def test_lost_memory_is_the_fault_of_the_test_that_lost_it(own_farm: Farm, profile: str) -> None:
+    own_farm.own_suite("losing", LOSING)
+    body = own_farm.json("run", "losing", "--image", profile, "--board", "virt-smmuv3")
+    assert body["exit"] == 1
+    found = findings(own_farm, body)
+    assert [verdict for verdict, _ in found] == ["PASS", "FAIL", "PASS", "PASS"]
+    reason = found[1][1]
+    assert "kmemleak: " in reason and "256 bytes by payload-" in reason
+    assert " in refdev_lose < param_attr_store" in reason
+    assert reason.endswith("(looked for after the last test)")

@@ -36,8 +36,16 @@ def block(case: str, run_id: str, result: str = "", outcome: str = "pass", extra
 class ScriptedPayload:
     """A ``payload serve`` in memory; time passes only when nothing is there to be read."""
 
-    def __init__(self, cases: dict[str, Answer], *, piece: int = 65536, absent: str = "") -> None:
+    def __init__(
+        self,
+        cases: dict[str, Answer],
+        *,
+        piece: int = 65536,
+        absent: str = "",
+        memory: ScriptedMemory | None = None,
+    ) -> None:
         self.cases = cases
+        self.memory = memory
         self.commands: list[str] = []
         self.now = 0.0
         self.gone = False
@@ -71,7 +79,10 @@ class ScriptedPayload:
         if words[0] == "ping":
             return f"pong {words[1]}\n"
         if words[0] == "facts":
-            return "fact machine aarch64\nfacts done\n"
+            found = "fact kmemleak yes\n" if self.memory else ""
+            return f"fact machine aarch64\n{found}facts done\n"
+        if words[0] == "jiffies" and self.memory:
+            return f"jiffies {self.memory.tick()}\n"
         if words[0] == "counters":
             lines = []
             for spec in words[1:]:
@@ -137,11 +148,44 @@ class ScriptedConsole:
         pass
 
 
+class ScriptedMemory:
+    """The kmemleak of a scripted board: it knows at once what was lost, and forgets it once told.
+
+    ``says`` is called when the kernel scans; ``off`` is why it does not.
+    """
+
+    def __init__(self) -> None:
+        self.says: Callable[[], None] = lambda: None
+        self.off = ""
+        self._now = 4294942000
+        self._lost: list[str] = []
+
+    def tick(self) -> int:
+        self._now += 1
+        return self._now
+
+    def lose(self, caller: str) -> None:
+        self._lost.append(
+            f'unreferenced object 0x1 (size 256):\n  comm "payload", pid 9, jiffies {self._now}\n'
+            f"  backtrace (crc 0):\n    __kmalloc_noprof+0x1/0x2\n    {caller}+0x1/0x2\n"
+        )
+
+    def answer(self, command: str) -> CommandOutput:
+        if self.off:
+            return CommandOutput(b"", f"{self.off}\n".encode(), 1)
+        if "echo scan >" not in command:
+            return CommandOutput(b"", b"", 0)
+        self.says()
+        told, self._lost = "".join(self._lost), []
+        return CommandOutput(told.encode(), b"", 0)
+
+
 class ScriptedLink:
     """A connection whose commands are answered from a table; files land in a dictionary."""
 
     def __init__(self, payload: Callable[[], ScriptedPayload]) -> None:
         self.files: dict[str, bytes] = {}
+        self.memory: ScriptedMemory | None = None
         self.alive = True
         self._payload = payload
 
@@ -157,6 +201,8 @@ class ScriptedLink:
             return CommandOutput(f"{digest}  -\n".encode() if digest else b"", b"", 0)
         if "iommu_groups" in command:
             return CommandOutput(TOPOLOGY.encode(), b"", 0)
+        if self.memory is not None and "kmemleak" in command:
+            return self.memory.answer(command)
         if command == "false":
             return CommandOutput(b"", b"no\n", 1)
         return CommandOutput(f"ran {command}\n".encode(), b"", 0)
@@ -182,6 +228,7 @@ class ScriptedRig:
         self.cases = cases
         self.log: list[str] = []
         self.says: list[str] = []
+        self.memory: ScriptedMemory | None = None
         self._boots = list(boots)
         self._files: dict[str, bytes] = {}
         self.link = ScriptedLink(lambda: ScriptedPayload(cases))
@@ -194,7 +241,8 @@ class ScriptedRig:
             raise outcome
         if not outcome:
             raise BootError("scripted: no SSH within 90 s")
-        self.link = ScriptedLink(lambda: ScriptedPayload(self.cases))
+        self.link = ScriptedLink(lambda: ScriptedPayload(self.cases, memory=self.memory))
+        self.link.memory = self.memory
         return 3.0
 
     def off(self) -> None:

@@ -137,6 +137,11 @@ unsigned int case_timeout_ms(const struct farm_case *test);
 void list_text(struct text *out);
 void list_json(struct text *out);
 
+/* --- jiffies.c ----------------------------------------------------------------------------------- */
+
+/* Awaits the next jiffy, so that none is shared with what came before, and says "jiffies N". */
+void jiffies_tell(struct text *out);
+
 /* --- facts.c, serve.c, frame.c ------------------------------------------------------------------- */
 
 void facts(struct text *out);

@@ -193,6 +193,8 @@ static bool answer(char *line, size_t length, struct text *out)
 		case_note_harness_fds();
 	} else if (!strcmp(words[0], "facts")) {
 		facts(out);
+	} else if (!strcmp(words[0], "jiffies")) {
+		jiffies_tell(out);
 	} else if (!strcmp(words[0], "ping") && count == 2) {
 		text_add(out, "pong ");
 		text_add_escaped(out, words[1], strlen(words[1]), 64);

@@ -85,6 +85,10 @@ class ExactLifetime:
         self._on_ready(session, self.boots, seconds)
         return session
 
+    def current(self) -> ExactSession | None:
+        """Return the session if there is one."""
+        return self._session
+
     def discard(self) -> None:
         """Do nothing: the next case has a boot of its own."""
 
