@@ -75,7 +75,6 @@ def project_for(folder: Path, board: dict[str, Any]) -> Path:
         ("key: ~/.ssh/id_ed25519", f"key: {key}"),
         ("known_hosts: ~/.ssh/known_hosts", "known_hosts: known_hosts"),
         ("features: []", "features: [gpu, iommu]\n  iommu: arm-smmu-v3"),
-        ("boot_s: 180", "boot_s: 60"),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -126,7 +125,6 @@ def test_a_run_on_a_board_that_nothing_can_switch(shelf: Shelf) -> None:
     assert set(job["verdicts"]) <= {"PASS", "SKIP"}
     found = shelf.journal(done)
     (ready,) = (event for event in found if isinstance(event, events.BoardReady))
-    assert ready.boot_s < 30  # taken as it ran
     started = found[0]
     assert isinstance(started, events.JobStarted)
     assert started.hardware == {"serial": "0001"}
@@ -182,7 +180,7 @@ def test_recovery_without_power_control(shelf: Shelf, tmp_path: Path) -> None:
 
 
 def test_a_board_that_died_is_told_as_what_nobody_here_can_help(shelf: Shelf) -> None:
-    shelf.edit("boot_s: 60", "boot_s: 4")
+    shelf.edit("boot_s: 180", "boot_s: 4")
     _switch_off(shelf)
     done = shelf.farm.json("run", "mapcache", "-k", "second_import", "--board", TYPE)
     assert done["exit"] == 3

@@ -37,5 +37,5 @@ def test_off_and_ready_again(target, ready):
     ready.transition("off")
     assert not target.get_driver("PowerProtocol").get()
     ready.transition("ready")
-    assert 0 < ready.boot_s < 90
+    assert ready.boot_s > 0
     assert target.get_driver("CommandProtocol").run_check("uname") == ["Linux"]
