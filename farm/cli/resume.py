@@ -112,10 +112,11 @@ def resume(
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A run that was finished, and its morning report where it is a night."""
+    """A run that was finished, or ``stopped`` by a user; its morning report where it is a night."""
 
     outcome: Outcome
     morning: MorningReport | None
+    stopped: bool
 
 
 def resume_all(types: Mapping[str, BoardType]) -> list[Resumed]:
@@ -137,7 +138,7 @@ def resume_all(types: Mapping[str, BoardType]) -> list[Resumed]:
             say(f"run {run}: still unfinished; close it with: farm resume {run} --close")
             continue
         say(f"run {run}: finished; look at it with: farm show {run}")
-        if was_stopped(found.outcome.jobs):
+        if found.stopped:
             raise typer.Exit(found.outcome.exit)
         finished.append(found)
     return finished
@@ -164,16 +165,17 @@ def resume_one(claim: Claim, types: Mapping[str, BoardType], *, close: bool, say
         say(f"run {record.run}: {done} of {planned or '?'} tests have their verdicts")
         jobs: list[Job] = []
         troubles: list[str] = []
+        stopped = False
         for number in range(len(record.asked)):
-            stopped = STOPPED in troubles or was_stopped(jobs)
             ending = CLOSED if close else STOPPED if stopped else ""
             more, missing = _finish(claim, number, views, types, ending=ending, say=say)
             jobs += more
             troubles += missing
+            stopped = STOPPED in troubles or was_stopped(jobs)
         outcome = settle(claim, jobs, at_any_rate=close)
         if troubles:
             outcome = replace(outcome, exit=outcome.exit or 3)
-        return Resumed(outcome, _morning(record, outcome, troubles, say))
+        return Resumed(outcome, _morning(record, outcome, troubles, say), stopped)
     finally:
         claim.let_go()
 
