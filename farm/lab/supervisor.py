@@ -227,6 +227,8 @@ class Supervisor:
         finally:
             starting.cancel()
             await asyncio.gather(*(part.end() for part in self._parts))
+            if self._record.coordinator:
+                HealthBook(self._record.coordinator).forget()
             if self._record.state is not LabState.FAILED:
                 files.forget(self._record.name)
 

@@ -19,6 +19,7 @@ from farm.errors import LabError, UsageError
 from farm.lab import files, virtual
 from farm.lab.coordinator import Coordinator
 from farm.lab.faults import Fault
+from farm.lab.health import HealthBook
 from farm.lab.records import start_time
 
 BIN = Path(sys.executable).parent
@@ -168,7 +169,9 @@ def test_a_temporary_lab_ends_with_its_block(scripted: Path, tmp_path: Path) -> 
     with virtual.temporary({"virt-noiommu": 1}, faults=faults, logs=logs) as lab:
         gone = Gone(list(pids(lab.name).values()))
         assert requests.get(lab.boards[0].fault_url, timeout=WAIT_S).text == "no-boot"
+        HealthBook(lab.coordinator).quarantine("virt-noiommu-1", "smells")
     assert gone.wait()
+    assert HealthBook(lab.coordinator).quarantined("virt-noiommu-1") is None
     assert "listening on" in (logs / "coordinator.log").read_text()
     assert virtual.labs() == []
 
