@@ -58,9 +58,9 @@ _JOURNAL = {
 
 _NAMED = {
     "controller.placed": "boards are chosen, nothing is written",
-    "controller.specs": "the jobs' specifications are about to be written",
-    "controller.record": "they are on disk, the run's record is about to be",
-    "controller.recorded": "the run's record is on disk, no worker runs",
+    "controller.record": "the run's record is about to be written",
+    "controller.recorded": "it is on disk, nothing of the jobs is",
+    "controller.specs": "the jobs' specifications are about to be written, no worker runs",
     "controller.spawned": "a worker was started",
     "controller.heard": "a journal told something new",
     "controller.ended": "a job is over",
