@@ -104,20 +104,84 @@ class Taken:
     let_go: float
 
 
+def taking(importer: Device) -> tuple[str, str]:
+    """Return the counters of what an importer does to get hold of memory, and to let go of it."""
+    if importer.cpu_only:
+        return "dma_buf_vmap", "dma_buf_vunmap"
+    return "dma_map_sg", "dma_unmap_sg"
+
+
 @pytest.fixture
 def taken(counting_control: Callable[[], None]) -> Callable[[CaseResult, Device, str], Taken]:
     """Count what an importer took in a phase, by the counter that its kind of access has."""
 
     def count(result: CaseResult, importer: Device, phase: str) -> Taken:
-        got, let_go = "dma_map_sg", "dma_unmap_sg"
         if importer.cpu_only:
-            for counter in ("dma_buf_attach", got):
+            for counter in ("dma_buf_attach", "dma_map_sg"):
                 assert result.counter(counter, phase=phase) == 0, f"{counter} during {phase}"
-            got, let_go = "dma_buf_vmap", "dma_buf_vunmap"
             counting_control()
+        got, let_go = taking(importer)
         return Taken(result.counter(got, phase=phase), result.counter(let_go, phase=phase))
 
     return count
+
+
+@pytest.fixture
+def taking_control(board: Board, expect: Expect) -> Callable[[Device], None]:
+    """Prove that what an importer takes is counted, by a dma-buf that it is sure to take."""
+
+    def run(importer: Device) -> None:
+        exporters = [one for one in board.devices if one.exports]
+        for exporter in sorted(exporters, key=lambda one: one == importer):  # its own last
+            row = expect.find(exporter, importer)
+            if row is not None and row.outcome is Outcome.SHARED:
+                result = board.run("map_control", exporter=exporter, importer=importer)
+                for counter in taking(importer):
+                    told = f"{exporter.id} into {importer.id} counted no {counter}"
+                    control(result.counter(counter, phase="control"), told)
+                return
+        raise ControlError(
+            f"no exporter of {board.type.name} is sure to suit {importer.id}",
+            next_step="declare one, and what is expected of it (testsuites/expectations.yaml)",
+        )
+
+    return run
+
+
+@pytest.fixture
+def imported_once(mapping_control: Callable[[], None]) -> Callable[[CaseResult, Device], None]:
+    """Hold a codec's steady state to no import at all, beside its first frames, which had some."""
+
+    def check(result: CaseResult, codec: Device) -> None:
+        got, _ = taking(codec)
+        control(result.counter(got, phase="first"), f"{codec.id} took no buffer at all ({got})")
+        for counter in dict.fromkeys(("dma_buf_attach", "dma_map_sg", got)):
+            assert result.counter(counter, phase="steady") == 0, f"{counter} in a steady state"
+        if codec.cpu_only:
+            mapping_control()
+
+    return check
+
+
+@pytest.fixture
+def sync_control(board: Board) -> Callable[[], None]:
+    """Prove that syncs for the CPU are counted, by those that udmabuf has for its own device.
+
+    That is not coherent on arm64, whatever the board: no bus describes it (begin_cpu_udmabuf(),
+    drivers/dma-buf/udmabuf.c, 6.12 to 7.3).
+    """
+
+    def run() -> None:
+        if not any(device.kind == "udmabuf" for device in board.devices):
+            raise ControlError(
+                f"{board.type.name} has no udmabuf, of which each SYNC is counted",
+                next_step="use an image with CONFIG_UDMABUF",
+            )
+        result = board.run("cpu_first")
+        counted = result.counter("dma_sync_sg_for_cpu", phase="later")
+        control(counted, f"{result.info['times']} accesses to a udmabuf counted no sync")
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +198,7 @@ def expect(board: Board, expectations: Expectations) -> Expect:
 
 @pytest.fixture
 def mapping_control(board: Board, expect: Expect) -> Callable[[], None]:
-    """Prove that attachments and maps are counted here and now, so that a zero means none.
+    """Prove that attachments, maps and unmaps are counted here and now, so that zero means none.
 
     Imports a udmabuf, or where the kernel has none another device's buffer, into a device that is
     expected to map it (a declared control first), also one that refuses it afterwards. Where no
@@ -157,7 +221,7 @@ def mapping_control(board: Board, expect: Expect) -> Callable[[], None]:
         result = board.run("map_control", exporter=exporter, importer=importer)
         none = [
             counter
-            for counter in ("dma_buf_attach", "dma_map_sg")
+            for counter in ("dma_buf_attach", "dma_map_sg", "dma_unmap_sg")
             if not result.counter(counter, phase="control")
         ]
         return f"importing into {importer.id} counted no {none[0]}" if none else ""

@@ -64,9 +64,12 @@ static void attached_as_before(unsigned long before, bool counted, const char *e
 	      exporter, now.attachments, before);
 }
 
-/* Whether all importers, in this order, have the buffer at once; afterwards none has it. */
+/*
+ * Whether all importers, in this order, have the buffer at once; afterwards none has it. What bufinfo
+ * says is attached meanwhile goes to *most, if it is more (NULL: bufinfo is not to be had).
+ */
 static bool suits(struct buffer *buffer, struct import *importers, const unsigned int *order,
-		  unsigned int count)
+		  unsigned int count, unsigned long *most)
 {
 	unsigned int taken = 0;
 	bool all;
@@ -74,6 +77,11 @@ static bool suits(struct buffer *buffer, struct import *importers, const unsigne
 	while (taken < count && !import_try(&importers[order[taken]], buffer->fd))
 		taken++;
 	all = taken == count;
+	if (most && taken) {
+		unsigned long attached = bufinfo().attachments;
+
+		*most = attached > *most ? attached : *most;
+	}
 	while (taken--)
 		import_drop(&importers[order[taken]]);
 	return all;
@@ -85,6 +93,7 @@ CASE(find_allocator, "The first exporter whose buffer all importers take is foun
 	struct list exporters = split(param_str("exporters")), importers = split(param_str("importers"));
 	unsigned int order[MOST], chosen = MOST, orders = 0, trials = 0, failed = 0;
 	bool counted = param_u64("counted");
+	unsigned long most = 0;
 	struct buffer buffers[MOST];
 	struct import imports[MOST];
 
@@ -102,7 +111,8 @@ CASE(find_allocator, "The first exporter whose buffer all importers take is foun
 
 		while (first < exporters.count) {
 			trials++;
-			if (suits(&buffers[first], imports, order, importers.count))
+			if (suits(&buffers[first], imports, order, importers.count,
+				  counted ? &most : NULL))
 				break;
 			failed++;
 			attached_as_before(before, counted, exporters.names[first]);
@@ -118,6 +128,7 @@ CASE(find_allocator, "The first exporter whose buffer all importers take is foun
 
 	info("chosen", "%s", chosen < exporters.count ? exporters.names[chosen] : "none");
 	info("orders", "%u", orders);
+	info("most_attached", "%lu", most);
 	info("trials", "%u", trials);
 	info("failed", "%u", failed);
 	for (unsigned int i = 0; i < importers.count; i++)

@@ -60,11 +60,11 @@ def syncs_per_attachment(importer: Device, board) -> int:
 
 
 @pytest.mark.requirement("CPU-5")
-@pytest.mark.case("cpu_sync", "map_control")
+@pytest.mark.case("cpu_sync", "cpu_first")
 @pytest.mark.over(exporter="heap exporter", importer="importer dma")
 @pytest.mark.parametrize("imports", [1, 3])
 def test_sync_reaches_each_mapped_attachment(
-    board, exporter, importer, imports, expect, mapping_control
+    board, exporter, importer, imports, expect, sync_control
 ):
     """SYNC START of a heap's buffer is for every device that has it mapped, and for no other."""
     expected = expect.sharing(exporter, importer)
@@ -79,7 +79,7 @@ def test_sync_reaches_each_mapped_attachment(
         f"syncs with 0, {imports} and 0 attachments of {importer.id}, each of which has {each}"
     )
     if not each:
-        mapping_control()
+        sync_control()
 
 
 UNSYNCED = (
@@ -111,9 +111,9 @@ def test_device_and_program_see_the_same(board, exporter, importer, expect, requ
 
 
 @pytest.mark.requirement("CPU-6")
-@pytest.mark.case("device_view")
+@pytest.mark.case("device_view", "cpu_first")
 @pytest.mark.over(exporter="heap exporter", importer="refdev importer")
-def test_leaving_sync_out_is_a_known_gap(board, exporter, importer, expect, request):
+def test_leaving_sync_out_is_a_known_gap(board, exporter, importer, expect, sync_control, request):
     """Without SYNC a program sees what a device that snoops wrote; else it may see old data."""
     # The emulator has no caches, so a virtual board that does not snoop cannot show it: there the
     # data is right, and what is tested is that nothing made it so. One that bounces does show it.
@@ -125,7 +125,9 @@ def test_leaving_sync_out_is_a_known_gap(board, exporter, importer, expect, requ
     with known_failure(request, UNSYNCED, r"without SYNC byte \d+ of", when=gap):
         result = board.run("device_view", exporter=exporter, importer=importer, sync="no")
     assert result.counter("dma_sync_sg_for_cpu", phase="read") == 0
-    if not snoops(importer, board):
+    if snoops(importer, board):
+        sync_control()
+    else:
         control(
             bracketed.counter("dma_sync_sg_for_cpu", phase="read"),
             "nor did it sync when it was asked to",

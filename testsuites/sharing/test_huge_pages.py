@@ -14,10 +14,10 @@ def of_huge_pages(device: Device) -> Device:
 
 
 @pytest.mark.requirement("SHR-3", "CON-1", "CPU-2")
-@pytest.mark.case("share")
+@pytest.mark.case("share", "map_control")
 @pytest.mark.over(exporter="udmabuf exporter", importer="importer single")
 def test_huge_pages_carry_the_content_or_are_refused(
-    board, exporter, importer, expect, matrix_cell, request
+    board, exporter, importer, expect, matrix_cell, counting_control, request
 ):
     """A device that needs contiguous memory takes them; who writes with the CPU may err."""
     if "bounces" in board.type.features and importer.kind == "refdev":
@@ -36,3 +36,5 @@ def test_huge_pages_carry_the_content_or_are_refused(
     attaches = int(result.counter("dma_buf_attach", phase="import"))
     maps = int(result.counter("dma_map_sg", phase="import"))
     expect.judge(huge, importer, Seen(outcome, errno, attaches, maps))
+    if not maps:
+        counting_control()

@@ -21,5 +21,6 @@ def test_device_reads_what_its_exporter_left(board, exporter, importer, how, exp
     beyond = "bounces" in board.type.features and not importer.iommu
     if beyond and exporter.driver != "cma_heap":
         pytest.skip(f"{exporter.id} is bounced, or refused for its long runs: see test_sharing.py")
-    expect.sharing(exporter, importer)
-    board.run("exporter_gone", exporter=exporter, importer=importer, how=how)
+    expected = expect.sharing(exporter, importer)
+    result = board.run("exporter_gone", exporter=exporter, importer=importer, how=how)
+    assert int(result.info["attachments"]) == expected.attaches, "in bufinfo, while it was held"

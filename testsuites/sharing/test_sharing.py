@@ -113,8 +113,9 @@ def test_cpu_mapping_carries_the_content(board, exporter, matrix_cell):
 @pytest.mark.parametrize("how", ["close", "kill"])
 def test_content_outlives_its_exporter(board, exporter, importer, how, expect):
     """The importer's handle alone keeps the buffer, and its close gives everything back."""
-    expect.sharing(exporter, importer)
-    board.run("exporter_gone", exporter=exporter, importer=importer, how=how)
+    expected = expect.sharing(exporter, importer)
+    result = board.run("exporter_gone", exporter=exporter, importer=importer, how=how)
+    assert int(result.info["attachments"]) == expected.attaches, "in bufinfo, while it was held"
 
 
 @pytest.mark.requirement("SHR-6")

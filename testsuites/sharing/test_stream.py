@@ -34,12 +34,12 @@ def test_prepared_buffers_are_mapped_before_the_stream(board, exporter, importer
 @pytest.mark.requirement("SHR-4")
 @pytest.mark.case("prepare_maps", "map_control")
 @pytest.mark.over(importer="v4l2 importer")
-def test_own_buffers_are_never_mapped(board, importer, taken, mapping_control):
+def test_own_buffers_are_never_mapped(board, importer, taken, taking_control):
     """A device's own buffers (MMAP) are there from REQBUFS on: preparing them takes nothing."""
     result = board.run("prepare_maps", importer=importer, memory="mmap", buffers=BUFFERS)
     for phase in ("prepare", "stream"):
         assert taken(result, importer, phase).got == 0
-    mapping_control()
+    taking_control(importer)
 
 
 @pytest.mark.requirement("SHR-7")
