@@ -27,7 +27,12 @@ _SIZES = (
     ("operations", "op/s", Better.HIGHER, "what a stress case did in its time"),
     ("frames_torn", "{permille}", Better.NEITHER, "frames read while they were written"),
     ("frames_lost", "{permille}", Better.NEITHER, "frames that nobody read"),
-    ("slab_growth", "B/op", Better.LOWER, "SUnreclaim of /proc/meminfo"),
+    (
+        "slab_growth",
+        "B/op",
+        Better.LOWER,
+        "/proc/slabinfo, all caches, its second half",
+    ),
     ("runs_per_mib", "count", Better.NEITHER, "physically contiguous runs, as constructed"),
     ("fence_expiry", "ns", Better.NEITHER, "VGEM_FENCE_TIMEOUT, drivers/gpu/drm/vgem/vgem_fence.c"),
     ("frame_rate", "Hz", Better.HIGHER, "frames a second through an encoder and a decoder"),

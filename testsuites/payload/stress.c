@@ -56,6 +56,13 @@ uint32_t decide(struct worker *worker, uint32_t choices)
 
 /* --- workers --------------------------------------------------------------------------------------- */
 
+/* A pipe whose end is the signal to begin. */
+static void open_start(struct crew *crew)
+{
+	if (pipe(crew->start) < 0)
+		broken("pipe: %s", errname(errno));
+}
+
 static struct crew *crew_new(unsigned int count, void (*fn)(struct worker *), void *arg)
 {
 	struct crew *crew = shared_memory(sizeof(*crew));
@@ -63,8 +70,6 @@ static struct crew *crew_new(unsigned int count, void (*fn)(struct worker *), vo
 
 	if (!count || count > WORKERS_MAX)
 		broken("%u workers, expected 1 to %d", count, WORKERS_MAX);
-	if (pipe(crew->start) < 0)
-		broken("pipe: %s", errname(errno));
 	crew->fn = fn;
 	for (unsigned int i = 0; i < count; i++) {
 		struct worker *worker = &crew->worker[i];
@@ -83,9 +88,9 @@ static struct crew *crew_new(unsigned int count, void (*fn)(struct worker *), vo
 }
 
 /* From here on the time counts. */
-static uint64_t begin(struct crew *crew, unsigned int count)
+static uint64_t begin(struct crew *crew, unsigned int count, uint64_t ms)
 {
-	uint64_t now = now_ns(), until = now + param_u64("ms") * 1000000;
+	uint64_t now = now_ns(), until = now + ms * 1000000;
 
 	for (unsigned int i = 0; i < count; i++)
 		crew->worker[i].until_ns = until;
@@ -102,13 +107,22 @@ static void work(struct worker *worker)
 	worker->crew->fn(worker);
 }
 
+static uint64_t operations_of(const struct crew *crew, unsigned int count)
+{
+	uint64_t operations = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		operations += crew->worker[i].operations;
+	return operations;
+}
+
 static uint64_t tell(struct crew *crew, unsigned int count, uint64_t spent_ns)
 {
-	uint64_t digest = FNV_BASIS, operations = 0, rounds = 0, limit = crew->worker[0].limit;
+	uint64_t operations = operations_of(crew, count), limit = crew->worker[0].limit;
+	uint64_t digest = FNV_BASIS, rounds = 0;
 
 	for (unsigned int i = 0; i < count; i++) {
 		add_to_digest(&digest, crew->worker[i].digest);
-		operations += crew->worker[i].operations;
 		rounds += crew->worker[i].rounds;
 	}
 	if (!operations)
@@ -120,7 +134,6 @@ static uint64_t tell(struct crew *crew, unsigned int count, uint64_t spent_ns)
 	info("decisions", "%016llx", (unsigned long long)digest);
 	sample("operations", (double)operations * 1e9 / (double)(spent_ns ? spent_ns : 1), "op/s",
 	       "stress");
-	close(crew->start[0]);
 	shared_memory_free(crew, sizeof(*crew));
 	return operations;
 }
@@ -131,19 +144,47 @@ static void *thread_main(void *worker)
 	return NULL;
 }
 
-uint64_t stress_threads(unsigned int count, void (*fn)(struct worker *), void *arg)
+/* All workers as threads, for so long or up to their limits; the time that it took. */
+static uint64_t run_threads(struct crew *crew, unsigned int count, uint64_t ms)
 {
-	struct crew *crew = crew_new(count, fn, arg);
 	pthread_t threads[WORKERS_MAX];
 	uint64_t began;
 
+	open_start(crew);
 	for (unsigned int i = 0; i < count; i++)
 		if (pthread_create(&threads[i], NULL, thread_main, &crew->worker[i]))
 			broken("thread %u of %u cannot be made", i + 1, count);
-	began = begin(crew, count);
+	began = begin(crew, count, ms);
 	for (unsigned int i = 0; i < count; i++)
 		pthread_join(threads[i], NULL);
-	return tell(crew, count, now_ns() - began);
+	close(crew->start[0]);
+	return now_ns() - began;
+}
+
+uint64_t stress_threads(unsigned int count, void (*fn)(struct worker *), void *arg)
+{
+	struct crew *crew = crew_new(count, fn, arg);
+
+	return tell(crew, count, run_threads(crew, count, param_u64("ms")));
+}
+
+static void limit_to(struct crew *crew, unsigned int count, uint64_t rounds)
+{
+	for (unsigned int i = 0; i < count; i++)
+		crew->worker[i].limit = rounds;
+}
+
+uint64_t stress_halves(unsigned int count, void (*fn)(struct worker *), void *arg,
+		       void (*between)(void *arg, uint64_t operations))
+{
+	struct crew *crew = crew_new(count, fn, arg);
+	uint64_t ms = param_u64("ms"), rounds = param_u64("rounds"), spent;
+
+	limit_to(crew, count, (rounds + 1) / 2);
+	spent = run_threads(crew, count, ms / 2);
+	between(arg, operations_of(crew, count));
+	limit_to(crew, count, rounds);
+	return tell(crew, count, spent + run_threads(crew, count, ms - ms / 2));
 }
 
 static void process_main(void *arg)
@@ -160,10 +201,12 @@ uint64_t stress_processes(unsigned int count, void (*fn)(struct worker *), void 
 	pid_t pids[WORKERS_MAX];
 	uint64_t began;
 
+	open_start(crew);
 	for (unsigned int i = 0; i < count; i++)
 		pids[i] = spawn(process_main, &crew->worker[i]);
-	began = begin(crew, count);
+	began = begin(crew, count, param_u64("ms"));
 	for (unsigned int i = 0; i < count; i++)
 		join(pids[i]);
+	close(crew->start[0]);
 	return tell(crew, count, now_ns() - began);
 }

@@ -55,8 +55,16 @@ uint32_t decide(struct worker *worker, uint32_t choices);
 uint64_t stress_threads(unsigned int count, void (*fn)(struct worker *worker), void *arg);
 uint64_t stress_processes(unsigned int count, void (*fn)(struct worker *worker), void *arg);
 
+/*
+ * The same with threads, in two halves: when all of them have come back from the first,
+ * between(arg, operations so far) looks at what is there. Their decisions go on in the second.
+ */
+uint64_t stress_halves(unsigned int count, void (*fn)(struct worker *worker), void *arg,
+		       void (*between)(void *arg, uint64_t operations));
+
 #ifndef FARM_HELPERS
 #define stress_threads(...) FARM_AT(stress_threads(__VA_ARGS__))
+#define stress_halves(...) FARM_AT(stress_halves(__VA_ARGS__))
 #define stress_processes(...) FARM_AT(stress_processes(__VA_ARGS__))
 #endif
 

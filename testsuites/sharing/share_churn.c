@@ -2,19 +2,22 @@
 #include "farm.h"
 #include "buffer.h"
 #include "refdevice.h"
+#include "slab.h"
 #include "stress.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define SLOTS 8			/* buffers that all threads share */
 #define KEPT 4			/* imports that a thread keeps at a time */
 #define DEVICES 16
-#define SLAB_PER_OPERATION 64u	/* bytes: less than anything that could leak in one */
-#define SLAB_SLACK (2u << 20)	/* bytes that caches may keep for themselves */
+#define SLAB_SLACK 32		/* objects that a cache may have more, however few operations there were */
+#define SLAB_OPERATIONS 64	/* and one more for so many */
+#define SLAB_READS 3
 
 struct slot {
 	pthread_mutex_t lock;
@@ -28,6 +31,11 @@ struct churn {
 	char *exporters[DEVICES], *importers[DEVICES];
 	unsigned int exporter_count, importer_count;
 	_Atomic uint64_t imports, refusals;
+	bool keep_files;	/* on purpose, for the control: a file for each operation */
+	struct bufinfo before;
+	struct slab slab;	/* after the first half, in which caches fill for the first time */
+	uint64_t operations;	/* of the first half */
+	bool slab_told;
 };
 
 /* "udmabuf+heap:system" cut at each plus. */
@@ -157,22 +165,12 @@ static void churn(struct worker *worker)
 			close(mine.fd);
 			break;
 		}
+		if (churn->keep_files)
+			check(eventfd(0, EFD_CLOEXEC) >= 0, "eventfd: %s", errname(errno));
 		worker->operations++;
 	}
 	for (int i = 0; i < KEPT; i++)
 		drop(&kept[i]);
-}
-
-/* Unreclaimable slab of the board in bytes; -1: it does not tell. */
-static int64_t slab_bytes(void)
-{
-	char text[8192];
-	const char *line;
-
-	if (read_file_raw("/proc/meminfo", text, sizeof(text)) <= 0)
-		return -1;
-	line = strstr(text, "SUnreclaim:");
-	return line ? strtoll(line + strlen("SUnreclaim:"), NULL, 10) * 1024 : -1;
 }
 
 /* Files are closed, and objects freed, a little later. */
@@ -188,44 +186,84 @@ static void objects_are_back(const struct bufinfo *before, uint64_t settle_ms)
 	      now.bytes, before->objects, before->bytes);
 }
 
+/* Nothing is shared any more; what all caches hold now, the second half must leave as it is. */
+static void halfway(void *arg, uint64_t operations)
+{
+	struct churn *churn = arg;
+
+	for (int i = 0; i < SLOTS; i++)
+		empty(&churn->slot[i]);
+	objects_are_back(&churn->before, param_u64("settle_ms"));
+	churn->operations = operations;
+	for (int i = 0; i < SLAB_READS; i++)
+		churn->slab_told = slab_least(&churn->slab);
+}
+
+/* No cache has grown with the operations of the second half; what is freed late has time to go. */
+static void slab_is_level(struct churn *churn, uint64_t operations, uint64_t settle_ms)
+{
+	int64_t allowed = SLAB_SLACK + (int64_t)(operations / SLAB_OPERATIONS), grown;
+	uint64_t limit = now_ns() + settle_ms * 1000000;
+	const struct slab_cache *most;
+	struct slab *now;
+
+	info("slab", "%s", churn->slab_told ? "told" : "untold");
+	if (!churn->slab_told) {
+		sample_absent("slab_growth", "needs root, /proc/slabinfo and /sys/kernel/slab");
+		return;
+	}
+	now = calloc(1, sizeof(*now));
+	if (!now)
+		broken("no memory for what the slab caches hold");
+	for (;;) {
+		slab_least(now);
+		most = slab_grown(&churn->slab, now, &grown);
+		if (grown <= allowed || now_ns() > limit)
+			break;
+		sleep_ms(20);
+	}
+	info("slab_most", "%s %lld", most ? most->name : "none", (long long)grown);
+	check(grown <= allowed,
+	      "slab cache %s has grown by %lld objects of %llu bytes in %llu operations, at most %lld "
+	      "are no leak", most->name, (long long)grown, (unsigned long long)most->object_bytes,
+	      (unsigned long long)operations, (long long)allowed);
+	if (operations)
+		sample("slab_growth", (double)slab_growth_bytes(&churn->slab, now) / (double)operations,
+		       "B/op", "stress");
+	free(now);
+}
+
 CASE(share_churn, "Threads export, import and close buffers of all devices at random, and leak nothing",
      .timeout_ms = 60000, .needs = "smp",
      .params = "exporters=udmabuf importers=drm:vgem seed=1 ms=500 rounds=0 workers=4 leak=0 "
-	       "settle_ms=5000")
+	       "keep_files=0 settle_ms=5000")
 {
-	struct churn shared = { 0 };
-	uint64_t leaks = param_u64("leak");
-	int64_t slab_before, slab_after;
-	struct bufinfo before;
-	double per_operation;
-	uint64_t operations;
+	uint64_t leaks = param_u64("leak"), settle_ms = param_u64("settle_ms"), operations;
+	struct churn *shared = calloc(1, sizeof(*shared));
 
+	if (!shared)
+		broken("no memory for what the threads share");
 	for (int i = 0; i < SLOTS; i++) {
-		pthread_mutex_init(&shared.slot[i].lock, NULL);
-		shared.slot[i].fd = -1;
+		pthread_mutex_init(&shared->slot[i].lock, NULL);
+		shared->slot[i].fd = -1;
 	}
-	shared.exporter_count = split(param_str("exporters"), shared.exporters);
-	shared.importer_count = split(param_str("importers"), shared.importers);
-	before = bufinfo();
-	slab_before = slab_bytes();
+	shared->exporter_count = split(param_str("exporters"), shared->exporters);
+	shared->importer_count = split(param_str("importers"), shared->importers);
+	shared->keep_files = param_u64("keep_files");
+	shared->before = bufinfo();
 	window_begin();
-	operations = stress_threads((unsigned int)param_u64("workers"), churn, &shared);
+	operations = stress_halves((unsigned int)param_u64("workers"), churn, shared, halfway);
 	for (int i = 0; i < SLOTS; i++)
-		empty(&shared.slot[i]);
+		empty(&shared->slot[i]);
 	window_end("churn");
 	/* On purpose, for the control: a descriptor that nobody closes keeps the buffer. */
 	for (uint64_t i = 0; i < leaks; i++)
-		buffer_open(shared.exporters[0], 4096);
-	objects_are_back(&before, param_u64("settle_ms"));
-	slab_after = slab_bytes();
-	check(slab_before < 0 || slab_after - slab_before <
-		      (int64_t)(SLAB_SLACK + operations * SLAB_PER_OPERATION),
-	      "the slab has grown by %lld bytes in %llu operations",
-	      (long long)(slab_after - slab_before), (unsigned long long)operations);
-	per_operation = (double)(slab_after - slab_before) / (double)operations;
-	sample("slab_growth", per_operation, "B/op", "stress");
-	info("imports", "%llu", (unsigned long long)shared.imports);
-	info("refusals", "%llu", (unsigned long long)shared.refusals);
-	forget(shared.exporters, shared.exporter_count);
-	forget(shared.importers, shared.importer_count);
+		buffer_open(shared->exporters[0], 4096);
+	objects_are_back(&shared->before, settle_ms);
+	slab_is_level(shared, operations - shared->operations, settle_ms);
+	info("imports", "%llu", (unsigned long long)shared->imports);
+	info("refusals", "%llu", (unsigned long long)shared->refusals);
+	forget(shared->exporters, shared->exporter_count);
+	forget(shared->importers, shared->importer_count);
+	free(shared);
 }
