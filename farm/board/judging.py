@@ -23,7 +23,9 @@ from farm.counters.registry import Counter
 from farm.inventory import Limits
 
 EXCERPT_LINES = 60
-"""Console lines that go with a complaint."""
+"""Lines of the console, or of the kernel's log, that go with a complaint."""
+LINES_BEFORE = 5
+"""Those of them that stand before it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +140,7 @@ class Session(abc.ABC):
         fatal = next((event for event in events if event.fatal), None)
         first = fatal or events[0]
         on_console = not any(first is event for event in logged)
-        excerpt = self._excerpt(mark, first) if on_console else dmesg[:EXCERPT_LINES]
+        excerpt = self._excerpt(mark, first) if on_console else _around(first.line, dmesg)
         said = f"the kernel complained ({first.pattern}): {first.line.strip()}"
         if fatal is not None:
             self.close(said)
@@ -166,5 +168,10 @@ class Session(abc.ABC):
         )
 
     def _excerpt(self, mark: int, event: ConsoleEvent) -> list[str]:
-        start = max(mark, event.line_number - 5)
+        start = max(mark, event.line_number - LINES_BEFORE)
         return self.console.since(start)[:EXCERPT_LINES]
+
+
+def _around(line: str, log: Sequence[str]) -> Sequence[str]:
+    start = max(0, log.index(line) - LINES_BEFORE)
+    return log[start : start + EXCERPT_LINES]

@@ -173,6 +173,7 @@ def test_recovery_without_power_control(shelf: Shelf, tmp_path: Path) -> None:
         ("loses_the_link", 2, Verdict.FAIL),
         ("never_runs", 1, Verdict.INFRA),
     ], "\n".join(f"{event.nodeid} {event.verdict}: {event.reason[:300]}" for event in finished)
+    assert any("drivers/dma-buf/farm.c:1" in line for line in finished[1].console)
     boots = [event for event in found if isinstance(event, events.BoardReady)]
     assert len({boot.topology["board"]["boot_id"] for boot in boots}) == len(boots) == 4
     assert "has no console to say why" in finished[4].reason

@@ -23,16 +23,28 @@ CASE(kernel_panic, "Panics the kernel (sysrq c)", .timeout_ms = 30000)
 	wait_for_the_end();
 }
 
+/* Lines that nobody minds; by itself the kernel takes ten of a program's in five seconds. */
+static void kernel_chatter(uint64_t lines)
+{
+	if (lines)
+		write_file("/proc/sys/kernel/printk_devkmsg", "on\n");
+	for (uint64_t i = 0; i < lines; i++)
+		write_file("/dev/kmsg", "<7>farm: one of many lines\n");
+}
+
 /*
  * Text, not a WARN() that runs: that takes LKDTM, which Debian's kernels are built without. The
  * farm reads both from the same two places, the console and /dev/kmsg.
  */
-CASE(kernel_warn, "Logs what a kernel warning looks like, and passes")
+CASE(kernel_warn, "Logs what a kernel warning looks like, amid other lines, and passes",
+     .params = "before=0 after=0")
 {
+	kernel_chatter(param_u64("before"));
 	write_file("/dev/kmsg", "<4>------------[ cut here ]------------\n");
 	write_file("/dev/kmsg",
 		   "<4>WARNING: CPU: 0 PID: 1 at drivers/dma-buf/farm.c:1 farm_fault+0x0/0x10\n");
 	write_file("/dev/kmsg", "<4>---[ end trace 0000000000000000 ]---\n");
+	kernel_chatter(param_u64("after"));
 }
 
 CASE(board_reset, "Resets the board at once (sysrq b)", .timeout_ms = 30000)

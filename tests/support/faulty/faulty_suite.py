@@ -29,7 +29,7 @@ def test_runs_after_the_panic(board):
 
 @pytest.mark.case("kernel_warn")
 def test_warns(board):
-    board.run("kernel_warn")
+    board.run("kernel_warn", before=300, after=300)
 
 
 @pytest.mark.case("kernel_warn")
