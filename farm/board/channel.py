@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
-from farm.board.ktap import MAX_BLOCK, Block, BlockParser
+from farm.board.ktap import MAX_BLOCK, Block, BlockParser, left_behind
 from farm.board.lines import LineSplitter
 from farm.errors import BoardError, LinkLost, ProtocolError, UsageError
 
@@ -151,6 +151,14 @@ class PayloadChannel:
             raise BoardError(f"the board's jiffies: {said[:MAX_FACT]}")
         return int(said)
 
+    def evidence_begin(self, timeout: float) -> None:
+        """Have the payload note what there is of what nobody must leave behind."""
+        self._evidence("begin", timeout)
+
+    def evidence_end(self, timeout: float) -> list[str]:
+        """Return what is left behind since then, as in :attr:`farm.board.ktap.Block.dmesg`."""
+        return self._evidence("end", timeout)
+
     def ping(self, timeout: float) -> None:
         """Return once the payload answers.
 
@@ -201,6 +209,21 @@ class PayloadChannel:
     def close(self) -> None:
         """Let go of the payload."""
         self._transport.close()
+
+    def _evidence(self, word: str, timeout: float) -> list[str]:
+        left: list[str] = []
+
+        def answer(line: str) -> bool | None:
+            if line.startswith("error "):
+                raise ProtocolError(f"the payload answered {line[:120]!r} to 'evidence {word}'")
+            told = left_behind(line)
+            if told is not None and len(left) < MAX_FACTS:
+                left.append(told)
+            return True if line == "evidence done" else None
+
+        self._send(f"evidence {word}")
+        self._await(answer, timeout, f"answer to 'evidence {word}'")
+        return left
 
     def _send(self, line: str) -> None:
         self._transport.write(line.encode() + b"\n")

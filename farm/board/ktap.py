@@ -108,6 +108,16 @@ _STEPS = ("KTAP version 1", "1..1", "# case", "result", "# outcome", "# end", ""
 """What has to come, in order; between ``# case`` and ``# end`` stand the records."""
 
 
+def left_behind(line: str) -> str | None:
+    """Return what a line says is left behind, as in :attr:`Block.dmesg`; None if it is no such."""
+    match = _LEAK.fullmatch(line)
+    return _told(match) if match else None
+
+
+def _told(leak: re.Match[str]) -> str:
+    return f"{LEFT_BEHIND}{leak[1]}: {leak[2][:MAX_LEAK]}"
+
+
 class BlockParser:
     """Takes lines until one block is whole."""
 
@@ -186,8 +196,7 @@ class BlockParser:
             match = self._well_formed(_ABSENT, line)
             made.absent[match[1]] = match[2][:1000]
         elif line.startswith("# leak "):
-            match = self._well_formed(_LEAK, line)
-            made.dmesg.append(f"{LEFT_BEHIND}{match[1]}: {match[2][:MAX_LEAK]}")
+            made.dmesg.append(_told(self._well_formed(_LEAK, line)))
         elif line.startswith("# dmesg "):
             match = self._well_formed(_DMESG, line)
             made.dmesg.append(match[2])

@@ -170,7 +170,8 @@ class BoardSession(Session):
     def program(self, command: str, *, timeout_s: float) -> ProgramRun:
         """Run a program that may fail, print at length or never end.
 
-        What the kernel says meanwhile is looked for on the console and in its log.
+        What the kernel says meanwhile is looked for on the console and in its log, and so is what
+        the program leaves behind, as after a case.
 
         Raises:
             CaseComplaint: the kernel died.
@@ -178,17 +179,21 @@ class BoardSession(Session):
             LinkLost: the link closed, with nothing on the console.
         """
         __tracebackhide__ = True
+        if self._channel is None or not self.alive:
+            raise LinkLost(f"program {_short(command)}: the session has ended")
         mark = self.ledger.begin(())
         token = f"farm: program {secrets.token_hex(8)}"
         limit = max(1, round(timeout_s * self.limits.slowness))
         what = f"program {_short(command)}"
         try:
             self._checked(f"echo {shlex.quote(token)} > /dev/kmsg")
+            self._channel.evidence_begin(self.limits.command_s)
             began = time.monotonic()
             done = self.link.run(
                 f"timeout -s KILL {limit} sh -c {shlex.quote(command)}", timeout=limit + _KILL_S
             )
             spent = time.monotonic() - began
+            left = self._channel.evidence_end(self.limits.command_s)
             log = self._checked("dmesg")
         except LinkLost as error:
             explained = self._explain(what, error, ())
@@ -197,9 +202,9 @@ class BoardSession(Session):
         except BoardError as error:
             self.close(str(error))
             raise BoardHung(f"{what}: {error}") from None
-        said = log.rpartition(token)[2].splitlines()
+        said = [_KERNEL_TIME.sub("", line, 1) for line in log.rpartition(token)[2].splitlines()]
         self.console.wait_quiet(_SETTLE_S, 1.0)
-        complaint = self._complaint([_KERNEL_TIME.sub("", line, count=1) for line in said], mark)
+        complaint = self._complaint([*left, *said], mark)
         killed = done.status == _KILLED and spent >= limit
         return ProgramRun(
             stdout=done.stdout.decode("utf-8", errors="backslashreplace"),

@@ -85,6 +85,13 @@ def test_a_payload_that_tells_no_jiffies_is_silent() -> None:
         channel.jiffies(10)
 
 
+def test_evidence_around_what_is_no_case(channel: PayloadChannel) -> None:
+    channel.counters([], 10)
+    for _ in range(2):
+        channel.evidence_begin(10)
+        assert channel.evidence_end(10) == []
+
+
 @pytest.mark.parametrize(
     ("case", "outcome"),
     [

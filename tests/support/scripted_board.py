@@ -49,6 +49,7 @@ class ScriptedPayload:
         self.commands: list[str] = []
         self.now = 0.0
         self.gone = False
+        self.leaks: list[str] = []
         self._piece = piece
         self._absent = absent
         self._out = b"payload 1 scripted\n"
@@ -83,6 +84,9 @@ class ScriptedPayload:
             return f"fact machine aarch64\n{found}facts done\n"
         if words[0] == "jiffies" and self.memory:
             return f"jiffies {self.memory.tick()}\n"
+        if words[0] == "evidence":
+            told = [f"# leak {leak}\n" for leak in self.leaks if words[1] == "end"]
+            return "".join(told) + "evidence done\n"
         if words[0] == "counters":
             lines = []
             for spec in words[1:]:

@@ -123,9 +123,21 @@ def test_what_is_left_behind_is_told_once_it_had_time_to_go(payload: Payload) ->
     assert leak.startswith(f"{LEFT_BEHIND}left: ") and leak.endswith(" count left after 2000 ms")
     assert values(block, "left")[""] > 0
 
+    around = ("evidence begin", "run 1 0 self_pass must=x", "evidence end")
+    lines = serve(payload, f"{asked} left=balance:faults-unaligned", *around)
+    *_, leak, done = lines
+    assert leak.startswith("# leak left ") and done == "evidence done"
+
     lines = serve(payload, f"{asked} gone=balance:unaligned-faults", "run 1 0 self_pass must=x")
     dmesg = block_of(lines, "self_pass").dmesg
     assert not any(line.startswith(LEFT_BEHIND) for line in dmesg)
+
+
+def test_evidence_that_was_not_begun_is_refused(payload: Payload) -> None:
+    refused = "error expected evidence begin, then evidence end"
+    assert serve(payload, "evidence end")[-1] == refused
+    assert serve(payload, "evidence begin", "evidence end", "evidence end")[-1] == refused
+    assert serve(payload, "evidence soon")[-1] == refused
 
 
 FDINFO = """\

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripted_board import ScriptedConsole, small_payload
+from scripted_board import ScriptedConsole, ScriptedPayload, small_payload
 
 from farm.board import session
+from farm.board.channel import PayloadChannel
 from farm.board.complaints import Ledger
 from farm.board.result import BoardHung
 from farm.board.session import BoardSession
@@ -31,6 +32,7 @@ class LocalLink:
         self.log.write_text("[    0.100000] WARNING: CPU: 0 PID: 1 at a.c:1 old()\n")
         self.puts = 0
         self.error: BoardError | None = None
+        self.payload = ScriptedPayload({})
 
     def run(
         self, command: str, *, timeout: float, stdin: Iterator[bytes] | None = None
@@ -47,8 +49,8 @@ class LocalLink:
         self.puts += 1
         shutil.copyfile(source, destination)
 
-    def open_channel(self, argv: object) -> object:
-        raise NotImplementedError
+    def open_channel(self, argv: object) -> ScriptedPayload:
+        return self.payload
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def board(link: LocalLink, tmp_path: Path) -> BoardSession:
         limits=Limits(boot_s=90, command_s=30, case_s=1, reboots=3),
         counters=(),
         alive=True,
+        _channel=PayloadChannel(link.payload),
     )
 
 
@@ -95,6 +98,15 @@ def test_the_kernels_log_since_the_programs_start_counts(
     assert done.complaint is not None and "dma-buf.c:9" in str(done.complaint)
     assert "old()" not in str(done.complaint) and not done.complaint.fatal and board.alive
     assert board.program("true", timeout_s=30).complaint is None
+
+
+def test_what_a_program_leaves_behind_is_a_complaint(board: BoardSession, link: LocalLink) -> None:
+    link.payload.leaks = ["dma_buf_left 1 count left after 2000 ms; there now: udmabuf of 1 bytes"]
+    done = board.program("echo out", timeout_s=30)
+    assert done.stdout == "out\n" and board.alive
+    assert done.complaint is not None and "udmabuf of 1 bytes" in str(done.complaint)
+    assert [event.pattern for event in done.complaint.events] == ["leak"]
+    assert link.payload.commands == ["evidence begin", "evidence end"]
 
 
 def test_a_kernel_that_dies_ends_the_session(board: BoardSession, link: LocalLink) -> None:

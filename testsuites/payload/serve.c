@@ -166,6 +166,26 @@ static bool command_run(char **words, size_t count, struct text *out)
 	return runner_run(&request, &watch, out, &outcome);
 }
 
+/* evidence begin, evidence end: what a program that is none of ours left behind in between. */
+static void command_evidence(const char *word, struct text *out)
+{
+	static struct reading begin, end;
+	static bool begun;
+
+	if (!strcmp(word, "begin")) {
+		counters_begin(&begin, SCOPE_CASE);
+	} else if (!strcmp(word, "end") && begun) {
+		counters_end(&end, SCOPE_CASE);
+		counters_settle(&begin, &end);
+		counters_write_leaks(&begin, &end, out);
+	} else {
+		error_line(out, "expected evidence begin, then evidence end", NULL);
+		return;
+	}
+	begun = !begun;
+	text_add(out, "evidence done\n");
+}
+
 /* Answers one line; false when the conversation is over. */
 static bool answer(char *line, size_t length, struct text *out)
 {
@@ -191,6 +211,8 @@ static bool answer(char *line, size_t length, struct text *out)
 		counters_open(words + 1, count - 1, out);
 		text_add(out, "counters done\n");
 		case_note_harness_fds();
+	} else if (!strcmp(words[0], "evidence") && count == 2) {
+		command_evidence(words[1], out);
 	} else if (!strcmp(words[0], "facts")) {
 		facts(out);
 	} else if (!strcmp(words[0], "jiffies")) {
