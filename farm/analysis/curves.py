@@ -5,7 +5,8 @@ Parameters come from journals, so from anybody: what is no positive number is le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -65,14 +66,22 @@ class FrameRate:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """How long a waiter took to wake, in ns, for one exporter's buffer on one board."""
+    """How long a waiter took to wake, for one exporter's buffer on one board, as a distribution.
+
+    ``points`` are shares of the wake-ups in percent, up to 100, each with the ns within which they
+    were done; both grow.
+    """
 
     job: JobRecord
     exporter: str
-    p50: float
-    p99: float
-    most: float
+    points: tuple[tuple[float, float], ...]
 
+    def within(self, share: float) -> float:
+        """Return the ns within which so many percent of the wake-ups were done."""
+        return next(ns for told, ns in self.points if told >= share)
+
+
+_QUANTILE = re.compile(r"p([0-9]{1,3}(?:\.[0-9]{1,3})?)")
 
 Samples = dict[tuple[str, str], list[float]]
 """A test's values by metric and phase: more than one where there are replicates."""
@@ -106,16 +115,31 @@ def frame_rates(run: RunRecord) -> tuple[FrameRate, ...]:
 
 
 def wakes(run: RunRecord) -> tuple[Wake, ...]:
-    """Return what the tests of ``sync_wakes`` measured (SYN-2), by board and exporter."""
+    """Return what the tests of ``sync_wakes`` measured (SYN-2), by board and exporter.
+
+    Those that sampled no distribution are left out.
+    """
     found = []
     for job in run.jobs:
         for exporter, tests in _by_param(job, "sync_wakes", "exporter").items():
-            samples = _samples(tests[-1])
-            told = [samples.get(("wake_latency", phase)) for phase in ("p50", "p99", "max")]
-            p50, p99, most = (median(values) if values else 0.0 for values in told)
-            if p50 > 0 and p99 > 0:  # without a tail where there were too few rounds for one
-                found.append(Wake(job, exporter, p50, max(p50, p99), max(p50, p99, most)))
+            points = tuple(_distribution(_samples(tests[-1]), "wake_quantile"))
+            if points and points[-1][0] == 100:
+                found.append(Wake(job, exporter, points))
     return tuple(found)
+
+
+def _distribution(samples: Samples, metric: str) -> Iterator[tuple[float, float]]:
+    """Yield the quantiles of a metric, from phases ``p0`` to ``p100``, each not below the last."""
+    quantiles = {
+        float(match[1]): median(values)
+        for (name, phase), values in samples.items()
+        if name == metric and (match := _QUANTILE.fullmatch(phase))
+    }
+    most = 0.0
+    for share in sorted(quantiles):
+        most = max(most, quantiles[share])
+        if share <= 100 and most > 0:
+            yield share, most
 
 
 def _by_param(job: JobRecord, case: str, name: str) -> dict[str, list[TestRecord]]:

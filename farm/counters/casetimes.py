@@ -34,6 +34,7 @@ _SIZES = (
         "/proc/slabinfo, all caches, its second half",
     ),
     ("runs_per_mib", "count", Better.NEITHER, "physically contiguous runs, as constructed"),
+    ("wake_quantile", "ns", Better.NEITHER, "the distribution of wake_latency, p0 to p100"),
     ("fence_expiry", "ns", Better.NEITHER, "VGEM_FENCE_TIMEOUT, drivers/gpu/drm/vgem/vgem_fence.c"),
     ("frame_rate", "Hz", Better.HIGHER, "frames a second through an encoder and a decoder"),
     (

@@ -47,7 +47,8 @@ def test_what_cases_sample_themselves_is_declared_and_nothing_else_comes_unasked
             text = file.read_text()
             units = re.findall(r'\bsample\(name, [^"]*"(\w+)"', text)  # of a case's own report()
             sampled.update(dict.fromkeys(re.findall(r'\breport\("(\w+)"', text), *set(units)))
-            sampled.update(dict.fromkeys(re.findall(r'\bsample_tail\("(\w+)"', text), "ns"))
+            times = re.findall(r'\bsample_(?:tail|distribution)\("(\w+)"', text)
+            sampled.update(dict.fromkeys(times, "ns"))
             sampled.update(re.findall(SAMPLE, text))
     assert unasked == sampled
 

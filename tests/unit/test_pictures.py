@@ -56,8 +56,8 @@ def map_cost(size: object, run: object, time: float, entries: float = 0.0) -> Te
 
 
 def wake(exporter: str, *values: float) -> TestRecord:
-    told = zip(("p50", "p99", "max"), values, strict=True)
-    samples = [("wake_latency", phase, value) for phase, value in told]
+    told = zip(("p0", "p50", "p99", "p100"), values, strict=True)
+    samples = [("wake_quantile", phase, value) for phase, value in told]
     return measured("sync_wakes", {"exporter": exporter}, samples)
 
 
@@ -68,7 +68,7 @@ def frame_rate(size: str, depth: object, rate: float) -> TestRecord:
 
 def with_curves(job: JobRecord, name: str = "board-1", iommu: bool = True) -> JobRecord:
     costs = [map_cost(size, run, size / 10, size / run * iommu) for size, run in SIZES]
-    wakers = [wake("udmabuf", 1e5, 3e5, 9e5), wake("vgem", 2e5, 4e5, 8e5)]
+    wakers = [wake("udmabuf", 5e4, 1e5, 3e5, 9e5), wake("vgem", 6e4, 2e5, 4e5, 8e5)]
     return replace(job, job=name, board=name, tests=(*job.tests, *costs, *wakers))
 
 
@@ -123,14 +123,27 @@ def test_parameters_that_are_no_sizes_are_left_out(job: JobRecord, odd: str) -> 
     assert curves.map_costs(run_of(replace(job, tests=(map_cost(4096, odd, 1.0),)))) == ()
 
 
-def test_wakes_are_a_row_an_exporter(job: JobRecord) -> None:
+def test_wakes_are_a_line_an_exporter(job: JobRecord) -> None:
     found = curves.wakes(run_of(with_curves(job)))
-    assert [(one.exporter, one.p50, one.p99, one.most) for one in found] == [
-        ("udmabuf", 1e5, 3e5, 9e5), ("vgem", 2e5, 4e5, 8e5),
+    assert [(one.exporter, [one.within(share) for share in wakes.MARKED]) for one in found] == [
+        ("udmabuf", [1e5, 3e5, 9e5]), ("vgem", [2e5, 4e5, 8e5]),
     ]  # fmt: skip
+    assert found[0].within(10) == 1e5 and found[0].within(0) == 5e4
     told = texts(wakes.picture(found, name="x").svg)
     assert "board-1 · udmabuf" in told and "board-1 · vgem" in told
-    assert "half of them within 200" in wakes.summary(found)
+    assert "100\u202fµs / 300\u202fµs / 900\u202fµs" in told
+    assert "half of them within 200\u202fµs, 99 % within 400\u202fµs" in wakes.summary(found)
+
+
+@pytest.mark.parametrize("phase", ["p1e2", "p101", "p", "p-1", "max", "p\uff11", HOSTILE])
+def test_a_distribution_that_is_none_is_left_out(job: JobRecord, phase: str) -> None:
+    test = measured("sync_wakes", {"exporter": "x"}, [("wake_quantile", phase, 1.0)])
+    assert curves.wakes(run_of(replace(job, tests=(test,)))) == ()
+
+
+def test_a_distribution_never_falls(job: JobRecord) -> None:
+    (found,) = curves.wakes(run_of(replace(job, tests=(wake("x", 5.0, 3.0, 9.0, 8.0),))))
+    assert found.points == ((0, 5), (50, 5), (99, 9), (100, 9))
 
 
 def test_frame_rates_are_over_depth_with_a_line_for_each_size(job: JobRecord) -> None:
@@ -149,7 +162,7 @@ def test_many_boards_are_bounded(job: JobRecord) -> None:
     assert [len(one) for one in (found.matrices, found.topologies)] == [1, 1]
     assert found.matrices[0].title.endswith("and 16 more alike")
     assert found.map_cost is not None and "12 more are in the cases" in found.map_cost.told
-    assert found.wakes is not None and len(wakes.rows(curves.wakes(run_of(*jobs)))) == 20
+    assert found.wakes is not None and "34 faster ones are in the cases" in found.wakes.told
     differ = [replace(one, board_type=f"type-{number}") for number, one in enumerate(jobs)]
     many = gallery(run_of(*differ)).matrices
     assert len(many) == 20 and sum(one.drawing is not None for one in many) == MAX_ALIKE

@@ -3,6 +3,8 @@
 #include "buffer.h"
 #include "timing.h"
 
+#include <stdio.h>
+
 #define STEPS 32
 #define WARM_UP 16
 #define RESOLVED 100		/* steps of the clock in what is measured */
@@ -66,4 +68,19 @@ void sample_tail(const char *name, uint64_t *ns, size_t count)
 	if (count >= TAIL_VALUES)
 		sample(name, (double)percentile(ns, count, 990), "ns", "p99");
 	sample(name, (double)ns[count - 1], "ns", "max");
+}
+
+void sample_distribution(const char *name, const uint64_t *sorted, size_t count)
+{
+	static const unsigned int per_mille[] = {
+		0,   10,  20,  50,  100, 150, 200, 250, 300, 350, 400, 450, 500, 550,
+		600, 650, 700, 750, 800, 850, 900, 925, 950, 970, 980, 990, 995, 1000,
+	};
+
+	for (size_t i = 0; i < sizeof(per_mille) / sizeof(per_mille[0]); i++) {
+		char phase[16];
+
+		snprintf(phase, sizeof(phase), "p%g", per_mille[i] / 10.0);
+		sample(name, (double)percentile(sorted, count, per_mille[i]), "ns", phase);
+	}
 }

@@ -30,4 +30,7 @@ uint64_t time_calls(void (*fn)(void *arg), void *arg, uint64_t *ns, size_t laps)
  */
 void sample_tail(const char *name, uint64_t *ns, size_t count);
 
+/* Samples sorted values as their distribution: quantiles from p0 to p100, denser where the tail is. */
+void sample_distribution(const char *name, const uint64_t *sorted, size_t count);
+
 #endif

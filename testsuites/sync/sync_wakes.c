@@ -104,7 +104,8 @@ static void sync_idle(void *arg)
 
 CASE(sync_wakes, "SYNC START sleeps until the writer's fence is signalled, and then wakes",
      .timeout_ms = 60000,
-     .params = "exporter=udmabuf fencer=drm:vgem rounds=1000 warmup=20 size=65536")
+     .params = "exporter=udmabuf fencer=drm:vgem rounds=1000 warmup=20 size=65536 "
+	       "distribution=0")
 {
 	uint64_t rounds = param_u64("rounds"), warmup = param_u64("warmup"), total = rounds + warmup;
 	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
@@ -137,6 +138,8 @@ CASE(sync_wakes, "SYNC START sleeps until the writer's fence is signalled, and t
 		latency[i] = one_round(meeting, pid, vgem, handle, i + 1);
 	join(pid);
 	sample_tail("wake_latency", latency + warmup, rounds);
+	if (param_u64("distribution"))
+		sample_distribution("wake_quantile", latency + warmup, rounds);
 	info("rounds", "%llu", (unsigned long long)rounds);
 
 	for (int i = 0; i < 2; i++) {

@@ -116,7 +116,7 @@ def _wakes(run: RunRecord) -> Picture | None:
         return None
     return Picture(
         "How fast a waiter wakes",
-        "SYN-2: from a fence's signal until DMA_BUF_IOCTL_SYNC returns, by exporter",
+        "SYN-2: from a fence's signal until DMA_BUF_IOCTL_SYNC returns, as a distribution",
         wakes.summary(found),
         wakes.picture(found, name="wakes"),
     )
