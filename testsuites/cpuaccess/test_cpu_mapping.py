@@ -16,6 +16,29 @@ def test_program_maps_pieces_as_one_range(board, exporter, pages):
     board.run("cpu_order", pages=pages)
 
 
+def composes_with_the_cpu(device: Device) -> bool:
+    """A display whose frames its driver composes with the CPU, and tells the CRC of."""
+    return device.imports and device.crc and device.driver == "vkms"
+
+
+@pytest.mark.requirement("CPU-2")
+@pytest.mark.case("render_shown")
+@pytest.mark.over(exporter="udmabuf exporter", display=composes_with_the_cpu)
+@pytest.mark.parametrize("pages", ["small", "huge"])
+def test_display_shows_pieces_as_one_range(board, exporter, display, pages, expect, request):
+    """A DRM driver that reads a scattered buffer with the CPU shows it as it shows its own."""
+    expect.sharing(exporter, display)
+    huge = pages == "huge"
+    with expect.wrong_vmap_of_huge_pages(request, importer=display, shown=huge):
+        result = board.run(
+            "render_shown", gpu="udmabuf:huge" if huge else exporter, display=display
+        )
+    control(
+        result.counter("dma_buf_vmap", phase="first"),
+        f"{display.id} asked for no range of kernel addresses, so what it shows proves nothing",
+    )
+
+
 @pytest.mark.requirement("CPU-4")
 @pytest.mark.case("cpu_first")
 @pytest.mark.over(exporter="udmabuf exporter")
