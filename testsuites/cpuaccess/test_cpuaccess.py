@@ -57,7 +57,7 @@ def assert_one_range(result: CaseResult) -> None:
 
 @pytest.mark.requirement("CPU-1", "CPU-2", "SHR-3")
 @pytest.mark.case("m2m_import", "map_control")
-@pytest.mark.over(exporter=no_frame_size_of_its_own, importer=reads)
+@pytest.mark.over(exporter="exporter", importer=reads)
 def test_m2m_device_reads_every_byte(
     board, exporter, importer, expect, matrix_cell, mapping_control
 ):
@@ -81,7 +81,7 @@ def test_m2m_device_reads_huge_pages(board, exporter, importer, expect, request)
 
 @pytest.mark.requirement("CPU-1", "CPU-2", "SHR-3")
 @pytest.mark.case("m2m_import", "map_control")
-@pytest.mark.over(exporter=no_frame_size_of_its_own, importer="m2m importer cpu_only")
+@pytest.mark.over(exporter="exporter", importer="m2m importer cpu_only")
 def test_m2m_device_writes_every_byte(
     board, exporter, importer, expect, matrix_cell, mapping_control
 ):
