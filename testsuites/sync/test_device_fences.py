@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.pytest_plugin.api import Device, control
+from farm.pytest_plugin.api import CaseResult, Device, control
 
 
 def kernel_buffer(device: Device) -> bool:
@@ -26,6 +26,13 @@ def test_transfer_holds_back_whom_it_should(board, exporter, importer, mode):
     control(made, "no fence was counted")
 
 
+def assert_unmapped(result: CaseResult, phase: str) -> None:
+    """Whatever was mapped, and something was, has been unmapped."""
+    maps = result.counter("dma_map_sg", phase=phase)
+    control(maps, "nothing was mapped, so nothing can be left")
+    assert result.counter("dma_unmap_sg", phase=phase) == maps
+
+
 @pytest.mark.requirement("SYN-6")
 @pytest.mark.case("device_killed")
 @pytest.mark.over(exporter=kernel_buffer, importer="refdev importer")
@@ -33,9 +40,7 @@ def test_transfer_holds_back_whom_it_should(board, exporter, importer, mode):
 def test_killed_owner_of_a_transfer_leaves_nothing(board, exporter, importer, mode):
     """Who waits for a transfer whose owner was killed is woken, and the buffer is unmapped."""
     result = board.run("device_killed", exporter=exporter, importer=importer, mode=mode)
-    maps = result.counter("dma_map_sg", phase="killed")
-    control(maps, "nothing was mapped, so nothing can be left")
-    assert result.counter("dma_unmap_sg", phase="killed") == maps
+    assert_unmapped(result, "killed")
     attached = result.counter("dma_buf_attach", phase="killed")
     assert result.counter("dma_buf_detach", phase="killed") == attached
 
@@ -47,9 +52,7 @@ def test_killed_owner_of_a_transfer_leaves_nothing(board, exporter, importer, mo
 def test_device_that_goes_away_releases_its_waiters(board, exporter, importer, mode):
     """A device unbound in mid-transfer signals its fence and unmaps, whoever has it open."""
     result = board.run("device_unbound", exporter=exporter, importer=importer, mode=mode)
-    maps = result.counter("dma_map_sg", phase="unbound")
-    control(maps, "nothing was mapped, so nothing can be left")
-    assert result.counter("dma_unmap_sg", phase="unbound") == maps
+    assert_unmapped(result, "unbound")
 
 
 @pytest.mark.requirement("SYN-5", "SYN-6")
@@ -59,6 +62,4 @@ def test_device_that_goes_away_releases_its_waiters(board, exporter, importer, m
 def test_transfer_that_never_ends_is_given_up(board, exporter, importer, mode):
     """A device that never finishes is taken off the bus, then its waiters get ETIMEDOUT."""
     result = board.run("device_timeout", exporter=exporter, importer=importer, mode=mode)
-    maps = result.counter("dma_map_sg", phase="timeout")
-    control(maps, "nothing was mapped, so nothing can be left")
-    assert result.counter("dma_unmap_sg", phase="timeout") == maps
+    assert_unmapped(result, "timeout")
