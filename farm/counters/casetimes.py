@@ -33,6 +33,7 @@ _SIZES = (
         Better.LOWER,
         "/proc/slabinfo, all caches, its second half",
     ),
+    ("lock_backoffs", "{permille}", Better.NEITHER, "locks let go of for an older ww ticket"),
     ("runs_per_mib", "count", Better.NEITHER, "physically contiguous runs, as constructed"),
     ("wake_quantile", "ns", Better.NEITHER, "the distribution of wake_latency, p0 to p100"),
     ("fence_expiry", "ns", Better.NEITHER, "VGEM_FENCE_TIMEOUT, drivers/gpu/drm/vgem/vgem_fence.c"),

@@ -25,6 +25,7 @@ LAYOUT = {
     ),
     "refdev_wait": (24, {"id": 8, "timeout_ms": 12, "done": 16, "pad": 20}),
     "refdev_counters": (88, {"attaches": 8, "fences_init": 56, "faults": 72, "timeouts": 80}),
+    "refdev_barrier": (48, {"count": 8, "backoffs": 12, "ids": 16}),
 }
 """Bytes of each structure, and where its members begin: version 1 of the interface."""
 
@@ -35,6 +36,7 @@ COMMANDS = {
     "REFDEV_TRANSFER": 0xC028ED03,
     "REFDEV_WAIT": 0xC018ED04,
     "REFDEV_COUNTERS": 0xC058ED05,
+    "REFDEV_BARRIER": 0xC030ED06,
 }
 
 

@@ -20,7 +20,7 @@ static void nonsense(int device)
 	struct { struct refdev_info info; uint64_t more; } longer = { .info.size = sizeof(longer) };
 
 	refuses(device, _IO('d', 0), NULL, ENOTTY, "another driver's ioctl");
-	refuses(device, _IOWR(0xed, 6, struct refdev_info), &info, ENOTTY, "an unknown ioctl");
+	refuses(device, _IOWR(0xed, 7, struct refdev_info), &info, ENOTTY, "an unknown ioctl");
 	refuses(device, REFDEV_INFO, &info, EINVAL, "a wrong size");
 	refuses(device, _IOC(_IOC_READ | _IOC_WRITE, 0xed, 0, sizeof(longer)), &longer, EINVAL,
 		"a structure that is too long");
@@ -108,6 +108,24 @@ static void transfers(int device, int dmabuf, size_t size)
 	refdev_detach(device, id);
 }
 
+static void barriers(int device, int dmabuf)
+{
+	struct buffer other = buffer_open("udmabuf", 4096);
+	uint32_t one = refdev_attach(device, dmabuf, 0), two = refdev_attach(device, other.fd, 0);
+	uint32_t same[] = { one, two, one }, gone[] = { one, two + 1 };
+
+	check(refdev_barrier_raw(device, 2, same, 2) == -EINVAL, "a barrier with an unknown flag");
+	check(refdev_barrier_raw(device, 0, same, 0) == -EINVAL, "a barrier of nothing");
+	check(refdev_barrier_raw(device, 0, same, REFDEV_BARRIER_BUFFERS + 1) == -EINVAL,
+	      "a barrier of too many");
+	check(refdev_barrier_raw(device, 0, gone, 2) == -ENOENT, "a barrier of another attachment");
+	check(refdev_barrier_raw(device, 0, same, 3) == -EALREADY, "a barrier of one buffer twice");
+	check(!refdev_barrier_raw(device, 0, same, 2), "a barrier that nobody else is in the way of");
+	refdev_detach(device, two);
+	refdev_detach(device, one);
+	buffer_close(&other);
+}
+
 CASE(device_limits, "The reference device tells its limits, and refuses whatever is beyond them",
      .timeout_ms = 20000, .params = "importer=refdev exporter=udmabuf size=65536")
 {
@@ -122,6 +140,7 @@ CASE(device_limits, "The reference device tells its limits, and refuses whatever
 	nonsense(device);
 	attachments(device, buffer.fd);
 	transfers(device, buffer.fd, buffer.size);
+	barriers(device, buffer.fd);
 	after = refdev_counters(device);
 	check(after.transfers - before.transfers == 1, "%llu transfers, expected the one that is valid",
 	      (unsigned long long)(after.transfers - before.transfers));

@@ -191,3 +191,22 @@ struct refdev_counters refdev_counters(int fd)
 	must(refdev_call_raw(fd, REFDEV_COUNTERS, &counters), "REFDEV_COUNTERS");
 	return counters;
 }
+
+int refdev_barrier_raw(int fd, uint32_t flags, const uint32_t *ids, uint32_t count)
+{
+	struct refdev_barrier barrier = { .size = sizeof(barrier), .flags = flags, .count = count };
+	int err;
+
+	for (uint32_t i = 0; i < count && i < REFDEV_BARRIER_BUFFERS; i++)
+		barrier.ids[i] = ids[i];
+	err = refdev_call_raw(fd, REFDEV_BARRIER, &barrier);
+	return err ? err : (int)barrier.backoffs;
+}
+
+uint32_t refdev_barrier(int fd, uint32_t flags, const uint32_t *ids, uint32_t count)
+{
+	int backoffs = refdev_barrier_raw(fd, flags, ids, count);
+
+	must(backoffs, "REFDEV_BARRIER");
+	return (uint32_t)backoffs;
+}

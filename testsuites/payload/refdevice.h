@@ -44,6 +44,10 @@ uint64_t refdev_copy(int fd, uint32_t id, uint64_t from, uint64_t to, uint32_t l
 
 struct refdev_counters refdev_counters(int fd);
 
+/* A fence for all these attachments, locked in this order. flags: REFDEV_LINGER. The backoffs. */
+int refdev_barrier_raw(int fd, uint32_t flags, const uint32_t *ids, uint32_t count);
+uint32_t refdev_barrier(int fd, uint32_t flags, const uint32_t *ids, uint32_t count);
+
 #ifndef FARM_HELPERS
 #define refdev_open(...) FARM_AT(refdev_open(__VA_ARGS__))
 #define refdev_function(...) FARM_AT(refdev_function(__VA_ARGS__))
@@ -54,6 +58,7 @@ struct refdev_counters refdev_counters(int fd);
 #define refdev_wait(...) FARM_AT(refdev_wait(__VA_ARGS__))
 #define refdev_copy(...) FARM_AT(refdev_copy(__VA_ARGS__))
 #define refdev_counters(...) FARM_AT(refdev_counters(__VA_ARGS__))
+#define refdev_barrier(...) FARM_AT(refdev_barrier(__VA_ARGS__))
 #endif
 
 #endif

@@ -6,7 +6,7 @@
 #include "device.h"
 
 /* The attachment that an id names in this file; NULL if there is none. */
-static struct refdev_buffer *refdev_buffer(struct refdev_file *file, u32 id)
+struct refdev_buffer *refdev_buffer(struct refdev_file *file, u32 id)
 {
 	if (!id || id > REFDEV_BUFFERS || !file->buffers[id - 1].dmabuf)
 		return NULL;

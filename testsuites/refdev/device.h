@@ -35,7 +35,7 @@ enum refdev_counter {
  * One PCI function. It outlives its PCI device as long as a file is open: then `gone` is set.
  *
  * Lock order: lock, a buffer's reservation lock, engine_lock. Nobody waits for a fence of others
- * with any of them held.
+ * with any of them held. Several reservation locks are taken by ticket, without `lock`.
  */
 struct refdev {
 	struct kref refs;
@@ -89,15 +89,21 @@ void refdev_engine_exit(struct refdev *device);
 bool refdev_busy(struct refdev *device);
 bool refdev_is_broken(struct refdev *device);
 struct dma_fence *refdev_fence_new(struct refdev *device);
+struct dma_fence *refdev_fence_alone(struct refdev *device);
+void refdev_signal(struct refdev *device, struct dma_fence *fence);
 void refdev_start(struct refdev *device, struct dma_fence *fence, dma_addr_t address,
 		  const struct refdev_transfer *transfer);
 
 /* buffers.c: all but refdev_transfer() and refdev_wait() want the device's lock held */
+struct refdev_buffer *refdev_buffer(struct refdev_file *file, u32 id);
 int refdev_attach(struct refdev_file *file, struct refdev_attach *attach);
 int refdev_detach(struct refdev_file *file, u32 id);
 void refdev_detach_all(struct refdev_file *file);
 int refdev_transfer(struct refdev_file *file, struct refdev_transfer *transfer);
 int refdev_wait(struct refdev_file *file, struct refdev_wait *wait);
+
+/* barrier.c */
+int refdev_barrier(struct refdev_file *file, struct refdev_barrier *barrier);
 
 /* files.c */
 extern const struct file_operations refdev_file_operations;

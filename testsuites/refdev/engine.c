@@ -63,8 +63,7 @@ static const struct dma_fence_ops refdev_fence_ops = {
 	.release = refdev_fence_release,
 };
 
-/* The device's lock is held, so numbers follow the order in which transfers start. */
-struct dma_fence *refdev_fence_new(struct refdev *device)
+static struct dma_fence *refdev_fence_of(struct refdev *device, u64 context, u64 number)
 {
 	struct refdev_fence *fence = kzalloc(sizeof(*fence), GFP_KERNEL);
 
@@ -72,10 +71,21 @@ struct dma_fence *refdev_fence_new(struct refdev *device)
 		return NULL;
 	__module_get(THIS_MODULE);
 	spin_lock_init(&fence->lock);
-	dma_fence_init(&fence->base, &refdev_fence_ops, &fence->lock, device->fence_context,
-		       ++device->fence_number);
+	dma_fence_init(&fence->base, &refdev_fence_ops, &fence->lock, context, number);
 	refdev_count(device, COUNT_FENCES_INIT);
 	return &fence->base;
+}
+
+/* The device's lock is held, so numbers follow the order in which transfers start. */
+struct dma_fence *refdev_fence_new(struct refdev *device)
+{
+	return refdev_fence_of(device, device->fence_context, ++device->fence_number);
+}
+
+/* A fence that has no order with those of transfers. */
+struct dma_fence *refdev_fence_alone(struct refdev *device)
+{
+	return refdev_fence_of(device, dma_fence_context_alloc(1), 1);
 }
 
 bool refdev_busy(struct refdev *device)
@@ -127,7 +137,7 @@ static struct dma_fence *refdev_finished(struct refdev *device, bool late)
 	return fence;
 }
 
-static void refdev_signal(struct refdev *device, struct dma_fence *fence)
+void refdev_signal(struct refdev *device, struct dma_fence *fence)
 {
 	refdev_count(device, COUNT_FENCES_SIGNALLED);
 	dma_fence_signal(fence);

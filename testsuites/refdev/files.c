@@ -20,6 +20,7 @@ union refdev_argument {
 	struct refdev_transfer transfer;
 	struct refdev_wait wait;
 	struct refdev_counters counters;
+	struct refdev_barrier barrier;
 };
 
 static int refdev_open(struct inode *inode, struct file *filp)
@@ -123,6 +124,10 @@ static int refdev_command(struct refdev_file *file, unsigned int command,
 		return refdev_wait(file, &argument->wait);
 	case REFDEV_COUNTERS:
 		return refdev_read_counters(file->device, &argument->counters);
+	case REFDEV_BARRIER:
+		if (argument->barrier.flags & ~REFDEV_LINGER)
+			return -EINVAL;
+		return refdev_barrier(file, &argument->barrier);
 	}
 	return -EINVAL;	/* a number that is known, with a size or a direction that is not */
 }
@@ -136,7 +141,7 @@ static long refdev_ioctl(struct file *filp, unsigned int command, unsigned long 
 
 	if (_IOC_TYPE(command) != _IOC_TYPE(REFDEV_INFO))
 		return -ENOTTY;
-	if (_IOC_NR(command) > _IOC_NR(REFDEV_COUNTERS))
+	if (_IOC_NR(command) > _IOC_NR(REFDEV_BARRIER))
 		return -ENOTTY;
 	if (size < sizeof(argument.header) || size > sizeof(argument))
 		return -EINVAL;

@@ -121,11 +121,33 @@ struct refdev_counters {
 	__u64 timeouts;
 };
 
+/*
+ * REFDEV_BARRIER: one fence for all of `count` attachments, as a job that uses them together has. Their
+ * reservation locks are taken in the order of `ids`, by a ticket: who finds a lock held by an older
+ * ticket lets go of all its locks, waits for that one and begins again, and `backoffs` counts that.
+ * Each buffer gets the fence of usage WRITE, the locks are let go of, and the fence signals. With
+ * REFDEV_LINGER it pauses between two locks, so that others come in between.
+ *
+ * Errors: ENOENT, EINVAL (no attachment, or more than REFDEV_BARRIER_BUFFERS), EALREADY (two of them
+ * are of one buffer), EINTR.
+ */
+#define REFDEV_LINGER	(1u << 0)
+#define REFDEV_BARRIER_BUFFERS 8
+
+struct refdev_barrier {
+	__u32 size;
+	__u32 flags;
+	__u32 count;
+	__u32 backoffs;		/* out */
+	__u32 ids[REFDEV_BARRIER_BUFFERS];
+};
+
 #define REFDEV_INFO	_IOWR(0xed, 0, struct refdev_info)
 #define REFDEV_ATTACH	_IOWR(0xed, 1, struct refdev_attach)
 #define REFDEV_DETACH	_IOW(0xed, 2, struct refdev_detach)
 #define REFDEV_TRANSFER	_IOWR(0xed, 3, struct refdev_transfer)
 #define REFDEV_WAIT	_IOWR(0xed, 4, struct refdev_wait)
 #define REFDEV_COUNTERS	_IOWR(0xed, 5, struct refdev_counters)
+#define REFDEV_BARRIER	_IOWR(0xed, 6, struct refdev_barrier)
 
 #endif

@@ -96,3 +96,15 @@ def test_opposite_orders_of_timelines_do_not_deadlock(board, exporter, stress):
     need_sw_sync(board)
     result = board.run("lock_order", exporter=exporter, fences="sw_sync", **stress.arguments)
     control(int(result.info["operations"]) >= 64, "the tasks did next to nothing")
+
+
+@pytest.mark.requirement("SYN-10")
+@pytest.mark.case("lock_tickets")
+@pytest.mark.over(exporter="udmabuf exporter", device="refdev importer")
+def test_opposite_orders_of_locks_do_not_deadlock(board, exporter, device, stress):
+    """A driver that locks two buffers at once, for opposite orders: by ticket all get both."""
+    result = board.run("lock_tickets", exporter=exporter, device=device, **stress.arguments)
+    backoffs = int(result.info["backoffs"])
+    control(backoffs, "no task met another's lock with its own held, so none could deadlock")
+    made = result.counter("dma_fence_init", phase="contest")
+    assert made == int(result.info["operations"]), "a fence for each pair of locks"
