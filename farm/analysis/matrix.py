@@ -39,7 +39,8 @@ def matrix(job: JobRecord) -> Matrix | None:
     """Return the job's sharing matrix, or None where no test told a cell.
 
     A test without a cell is in the matrix where it is an attempt at one: the same test function as
-    one that told a cell, with an exporter and an importer.
+    one that told a cell, with an exporter and an importer. One that was skipped takes nothing from
+    what another test told of the pair.
     """
     tests = job.final_tests
     telling = {test.test for test in tests if test.cell}
@@ -48,8 +49,11 @@ def matrix(job: JobRecord) -> Matrix | None:
         cell = test.cell
         if cell is None and test.test in telling:
             cell = Cell(test.params.get("exporter", ""), test.params.get("importer", ""), "")
-        if cell is not None and cell.exporter and cell.importer:
-            cells[cell.exporter, cell.importer] = _cell(test, cell)
+        if cell is None or not (cell.exporter and cell.importer):
+            continue
+        pair = cell.exporter, cell.importer
+        if cell.outcome or test.verdict is not Verdict.SKIP or pair not in cells:
+            cells[pair] = _cell(test, cell)
     if not cells:
         return None
     return Matrix(

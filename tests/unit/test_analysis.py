@@ -114,6 +114,20 @@ def test_the_matrix_holds_every_pair_with_its_cost(job: JobRecord) -> None:
     assert sum(cell.outcome == "wrong" for cell in found.cells.values()) == 1
 
 
+def test_a_skipped_attempt_takes_nothing_from_what_was_told_of_a_pair(job: JobRecord) -> None:
+    before = matrix(job)
+    assert before is not None
+    told = next(test for test in job.final_tests if test.cell and test.cell.outcome == "shared")
+    assert told.cell is not None
+    params = {"exporter": told.cell.exporter, "importer": told.cell.importer}
+    skipped = replace(told, nodeid="other", cell=None, verdict=Verdict.SKIP, params=params)
+    after = matrix(replace(job, tests=(*job.tests, skipped)))
+    assert after is not None and after.cells == before.cells
+    failed = matrix(replace(job, tests=(*job.tests, replace(skipped, verdict=Verdict.FAIL))))
+    assert failed is not None
+    assert failed.cells[told.cell.exporter, told.cell.importer].verdict is Verdict.FAIL
+
+
 def test_requirements_are_in_natural_order(job: JobRecord) -> None:
     rows = requirements(RunRecord("r", 0.0, (job,)))
     ids = [row.id for row in rows]
