@@ -93,11 +93,14 @@ class PayloadChannel:
     def counters(self, specs: Sequence[str], timeout: float) -> dict[str, str]:
         """Open counters for the rest of the session.
 
+        Each spec is ``NAME=SOURCE``; ``|SOURCE`` is another way to count what the one before it
+        names, where that way does not work.
+
         Returns:
             for each counter an empty text where it counts, else why it is absent.
         """
         answers: dict[str, str] = {}
-        names = [spec.partition("=")[0] for spec in specs]
+        names = [spec.partition("=")[0] for spec in specs if not spec.startswith("|")]
 
         def answer(line: str) -> bool | None:
             if line == "counters done":
@@ -158,6 +161,22 @@ class PayloadChannel:
     def evidence_end(self, timeout: float) -> list[str]:
         """Return what is left behind since then, as in :attr:`farm.board.ktap.Block.dmesg`."""
         return self._evidence("end", timeout)
+
+    def topology(self, timeout: float) -> list[str]:
+        """Return what the board is made of, as records for :func:`farm.board.topology.parse`."""
+        found: list[str] = []
+
+        def record(line: str) -> bool | None:
+            if line == "topology done":
+                return True
+            word, _, rest = line.partition("\t")
+            if word == "topology":
+                found.append(rest)
+            return None
+
+        self._send("topology")
+        self._await(record, timeout, "answer to 'topology'")
+        return found
 
     def ping(self, timeout: float) -> None:
         """Return once the payload answers.

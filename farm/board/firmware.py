@@ -19,7 +19,7 @@ def firmware(
 ) -> dict[str, str]:
     """Return the facts ``firmware``, and ``psci`` where the kernel's log has it.
 
-    ``told`` is what sysfs says (:func:`farm.board.topology.discover`, key ``board``), ``console``
+    ``told`` is what sysfs says (:func:`farm.board.topology.parse`, key ``board``), ``console``
     the lines of the boot. The first that is there counts: U-Boot's banner on the console; its
     version in the device tree, /chosen/u-boot,version (fdt_chosen(), U-Boot 2025.07, boot/
     fdt_support.c); the BIOS of DMI (drivers/firmware/dmi-id.c, 6.12). ``direct`` says that the

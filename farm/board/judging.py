@@ -88,6 +88,18 @@ class Session(abc.ABC):
             ProtocolError: the stream was garbled.
         """
 
+    def _specs(self) -> list[str]:
+        """Return what the payload is to open: of each counter the ways to count it, best first."""
+        return [
+            f"|{way}" if number else f"{one.name}={way}"
+            for one in self.counters
+            for number, way in enumerate(one.specs)
+        ]
+
+    def _note_absent(self, answers: Mapping[str, str]) -> None:
+        """Keep of which counters the payload says why they are absent."""
+        self.absent = {name: reason for name, reason in answers.items() if reason}
+
     def lacks(self, case: str) -> str:
         """Return what the board must have for the case and has not, or nothing."""
         listed = self.payload.case(case)

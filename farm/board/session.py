@@ -12,7 +12,6 @@ import secrets
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -84,21 +83,18 @@ class BoardSession(Session):
     _channel: PayloadChannel | None = None
 
     def open(self) -> None:
-        """Push the payload, start it, open the counters, and look at the board meanwhile.
+        """Push the payload, start it, open the counters, and look at the board.
 
         Raises:
             BoardError: any of these failed.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="topology") as beside:
-            topology_found = beside.submit(topology.discover, self._checked)
-            program = self.push()
-            limit = self.limits.command_s
-            channel = PayloadChannel(self.link.open_channel([program, "serve"]))
-            self._channel = channel
-            channel.start(limit)
-            self.absent = self._open_counters(channel)
-            self.facts = channel.facts(limit)
-            self.topology = topology_found.result()
+        limit = self.limits.command_s
+        channel = PayloadChannel(self.link.open_channel([self.push(), "serve"]))
+        self._channel = channel
+        channel.start(limit)
+        self._note_absent(channel.counters(self._specs(), limit))
+        self.facts = channel.facts(limit)
+        self.topology = topology.parse(channel.topology(limit))
         if KMEMLEAK in self.facts:
             self._watch_memory(channel)
         self.alive = True
@@ -302,27 +298,6 @@ class BoardSession(Session):
         if done.status != 0:
             raise BoardError(_command_failure(text, done))
         return done.stdout.decode("utf-8", errors="backslashreplace")
-
-    def _open_counters(self, channel: PayloadChannel) -> dict[str, str]:
-        """Open each counter by the first of its ways that works; return why others are absent.
-
-        Which way works is found out with those counters alone that have several: opening and
-        closing all of them takes a board a second.
-        """
-        asked = {one.name: one.specs for one in self.counters if one.specs}
-        several = {name: ways for name, ways in asked.items() if len(ways) > 1}
-        trials = [f"{n}.{at}={way}" for n, ways in several.items() for at, way in enumerate(ways)]
-        tried = channel.counters(trials, self.limits.command_s) if trials else {}
-        specs, failed = [], {}
-        for name, ways in asked.items():
-            reasons = [tried.get(f"{name}.{at}", "") for at in range(len(ways))]
-            works = next((at for at, reason in enumerate(reasons) if not reason), len(ways) - 1)
-            failed[name] = reasons[:works]
-            specs.append(f"{name}={ways[works]}")
-        answers = channel.counters(specs, self.limits.command_s)
-        return {
-            name: "; ".join([*failed[name], reason]) for name, reason in answers.items() if reason
-        }
 
 
 def _command_failure(text: str, done: CommandOutput) -> str:

@@ -3,108 +3,18 @@
 What of a device's constraints sysfs does not have is under ``absent``, each with the reason; the
 suite ``constraints`` finds by trial what can be found so.
 
-One shell script, one round trip. It reads with the shell's own commands, since a process for every
-file would take seconds on a small board, and says everything at once, since a packet for every line
-takes as long.
+The payload looks (``testsuites/payload/topology.c``): a shell on a small board takes a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from farm.errors import ProtocolError
 
-MAX_OUTPUT = 1 << 20
+MAX_TOLD = 1 << 20
 """Characters that one board may tell about itself: the journal keeps them in one event."""
-
-SCRIPT = r"""
-get() {
-  [ -r "$3" ] || return
-  v=; IFS= read -r v < "$3" 2>/dev/null || [ -n "$v" ] || return
-  printf '%s\t%s\t%s\n' "$1" "$2" "$v"
-}
-link() { [ -d "$3" ] && cd -P "$3" 2>/dev/null && printf '%s\t%s\t%s\n' "$1" "$2" "${PWD##*/}"; }
-device() {
-  n=${1##*/}
-  for f in vendor device class dma_mask_bits consistent_dma_mask_bits modalias; do
-    get device "$n/$f" "$1/$f"
-  done
-  link device "$n/driver" "$1/driver"
-  link device "$n/subsystem" "$1/subsystem"
-  link device "$n/iommu" "$1/iommu"
-  link device "$n/iommu_group" "$1/iommu_group"
-  coherent "$n" "$1"
-}
-coherent() {  # as of_dma_is_coherent() has it: the nearest node up the tree that says so
-  cd -P "$2"; u=$PWD
-  while [ -n "$u" ] && [ ! -d "$u/of_node" ]; do u=${u%/*}; done
-  [ -n "$u" ] && cd -P "$u/of_node" && u=$PWD; cd /
-  [ -n "$u" ] || return
-  while [ -n "$u" ] && [ "${u##*/}" != devicetree ]; do
-    [ -e "$u/dma-coherent" ] && { printf 'device\t%s/coherent\tyes\n' "$1"; return; }
-    [ -e "$u/dma-noncoherent" ] && break
-    u=${u%/*}
-  done
-  printf 'device\t%s/coherent\tno\n' "$1"
-}
-everything() {
-cd /
-for g in /sys/kernel/iommu_groups/*; do
-  [ -d "$g" ] || continue
-  get group "${g##*/}/type" "$g/type"
-  for d in "$g"/devices/*; do
-    [ -e "$d" ] && printf 'group\t%s/device\t%s\n' "${g##*/}" "${d##*/}"
-  done
-done
-for d in /sys/bus/pci/devices/*; do [ -d "$d" ] && device "$d"; done
-for c in /sys/class/drm/card* /sys/class/drm/renderD* /sys/class/video4linux/*; do
-  case ${c##*/} in *-*) continue;; esac
-  [ -d "$c" ] || continue
-  kind=drm; [ "${c#*/drm/}" = "$c" ] && kind=v4l2
-  get node "$kind/${c##*/}/name" "$c/name"
-  get node "$kind/${c##*/}/dev" "$c/dev"
-  if [ -d "$c/device" ]; then
-    link node "$kind/${c##*/}/device" "$c/device"
-    link node "$kind/${c##*/}/driver" "$c/device/driver"
-    cd -P "$c/device"; p=$PWD; cd /
-    case $p in */pci*) ;; *) device "$p";; esac
-    while [ -n "$p" ]; do
-      case ${p##*/} in
-      ????:??:??.?) printf 'node\t%s/%s/pci\t%s\n' "$kind" "${c##*/}" "${p##*/}"; break;;
-      esac
-      p=${p%/*}
-    done
-  fi
-done
-for h in /dev/dma_heap/*; do [ -e "$h" ] && printf 'heap\t%s\tyes\n' "${h##*/}"; done
-for a in /sys/kernel/mm/cma/*; do
-  [ -d "$a" ] && get cma "${a##*/}" "$a/total_pages"
-done
-[ -e /dev/udmabuf ] && printf 'udmabuf\tdevice\tyes\n'
-get udmabuf size_limit_mb /sys/module/udmabuf/parameters/size_limit_mb
-get udmabuf list_limit /sys/module/udmabuf/parameters/list_limit
-while read -r k v u; do
-  case $k in CmaTotal:|CmaFree:|MemTotal:|Hugetlb:) printf 'memory\t%s\t%s\n' "${k%:}" "$v";; esac
-done < /proc/meminfo
-[ -r /run/farm-unloaded ] && while read -r k m w; do
-  printf 'unloaded\t%s/%s\t%s\n' "$k" "$m" "$w"
-done < /run/farm-unloaded
-get board model /sys/firmware/devicetree/base/model
-get board kernel /proc/sys/kernel/osrelease
-get board version /proc/sys/kernel/version
-get board cmdline /proc/cmdline
-get board boot_id /proc/sys/kernel/random/boot_id
-get board cpus /sys/devices/system/cpu/online
-get board uboot /sys/firmware/devicetree/base/chosen/u-boot,version
-for f in vendor version date; do get board bios_$f /sys/class/dmi/id/bios_$f; done
-get board swiotlb /sys/kernel/debug/swiotlb/io_tlb_nslabs
-echo done
-}
-all=$(everything)
-printf '%s\n' "$all"
-"""
-"""For any POSIX shell; prints one tab-separated record a line and ``done`` at the end."""
 
 _NOT_IN_SYSFS = {
     "max_segment_size": "the kernel has no sysfs attribute for it",
@@ -117,8 +27,8 @@ _NO_CMA_AREAS = (
 )
 
 
-def discover(shell: Callable[[str], str]) -> dict[str, Any]:
-    """Run the script through ``shell`` and return the board's topology.
+def parse(records: Sequence[str]) -> dict[str, Any]:
+    """Return the topology that the payload's records tell, each section, key and value.
 
     Returns:
         plain JSON: ``iommu_groups`` (id, type, devices), ``devices`` by name (driver, iommu,
@@ -129,19 +39,11 @@ def discover(shell: Callable[[str], str]) -> dict[str, Any]:
         under ``absent`` what cannot be had, with the reason.
 
     Raises:
-        ProtocolError: the output is cut short or is no such list.
+        ProtocolError: they are too many, or no such records.
     """
-    return parse(shell(SCRIPT))
-
-
-def parse(output: str) -> dict[str, Any]:
-    """Return the topology that the script's output tells; see :func:`discover`."""
-    lines = output.rstrip("\n").split("\n")
-    if lines[-1] != "done" or len(output) > MAX_OUTPUT:
-        raise ProtocolError(
-            f"the board's topology is cut off or too long: {len(output)} characters, "
-            f"limit {MAX_OUTPUT}"
-        )
+    told = sum(map(len, records))
+    if told > MAX_TOLD:
+        raise ProtocolError(f"the board's topology has {told} characters, limit {MAX_TOLD}")
     groups: dict[str, dict[str, Any]] = {}
     devices: dict[str, dict[str, str]] = {}
     nodes: dict[str, dict[str, dict[str, str]]] = {"drm": {}, "v4l2": {}}
@@ -149,13 +51,13 @@ def parse(output: str) -> dict[str, Any]:
         section: {} for section in ("heap", "udmabuf", "cma", "memory", "board")
     }
     unloaded: list[dict[str, str]] = []
-    for line in lines[:-1]:
-        section, _, rest = line.partition("\t")
+    for record in records:
+        section, _, rest = record.partition("\t")
         key, tab, value = rest.partition("\t")
-        value = value.replace("\x00", "").strip()
+        value = value.strip()
         *path, field = key.split("/")
         if not tab:
-            raise ProtocolError(f"the board's topology has a line {line[:120]!r}")
+            raise ProtocolError(f"the board's topology has a record {record[:120]!r}")
         if section == "group" and len(path) == 1:
             group = groups.setdefault(path[0], {"id": path[0], "type": "", "devices": []})
             if field == "device":
@@ -171,7 +73,7 @@ def parse(output: str) -> dict[str, Any]:
         elif section in flat:
             flat[section][key] = value
         else:
-            raise ProtocolError(f"the board's topology has a line {line[:120]!r}")
+            raise ProtocolError(f"the board's topology has a record {record[:120]!r}")
     return {
         "iommu_groups": sorted(groups.values(), key=lambda group: _natural(str(group["id"]))),
         "devices": dict(sorted(devices.items())),

@@ -63,7 +63,7 @@ class Board:
 
     @property
     def topology(self) -> Mapping[str, Any]:
-        """IOMMU groups, devices and nodes; see :func:`farm.board.topology.discover`."""
+        """IOMMU groups, devices and nodes; see :func:`farm.board.topology.parse`."""
         return self._session.topology
 
     @property

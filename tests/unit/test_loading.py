@@ -28,7 +28,7 @@ def console(*lines: str) -> ScriptedConsole:
 
 
 def test_a_module_of_the_image_is_complained_about() -> None:
-    rows = parse("unloaded\tmodule/vivid\tinvalid argument; the kernel says: vivid: no\ndone\n")
+    rows = parse(["unloaded\tmodule/vivid\tinvalid argument; the kernel says: vivid: no"])
     said = "[    1.0] farm: cannot load module vivid: invalid argument"
     (event,) = check_drivers(rows, console("Linux", said, "ready"))
     assert not event.fatal and event.line_number == 1
@@ -38,10 +38,10 @@ def test_a_module_of_the_image_is_complained_about() -> None:
 
 
 def test_a_driver_under_test_ends_it() -> None:
-    rows = parse("unloaded\tmodule/vivid\tx\nunloaded\tdriver/my-codec\tno such device\ndone\n")
+    rows = parse(["unloaded\tmodule/vivid\tx", "unloaded\tdriver/my-codec\tno such device"])
     with pytest.raises(DriverNotLoaded, match="driver under test my-codec did not load: no such"):
         check_drivers(rows, console(LOADING, CANNOT))
-    assert check_drivers(parse("done\n"), console(LOADING, LOADED)) == []
+    assert check_drivers(parse([]), console(LOADING, LOADED)) == []
 
 
 @pytest.mark.parametrize("lines", [[LOADING], [LOADING, CANNOT], [LOADED, LOADING]])

@@ -435,6 +435,20 @@ def test_counters_are_counted_or_absent_with_a_reason(serving: Serving) -> None:
         assert given & (counted | set(absent)) == counted - set(block.absent)
 
 
+def test_a_counter_is_counted_in_the_first_way_that_works(serving: Serving) -> None:
+    serving.send(
+        "counters a=irq:no-such |irq:CPU |what:1 b=irq:CPU |what:2 c=irq:no-such |what:3 d=irq:CPU"
+    )
+    a, b, c, d, _ = serving.until("counters done")
+
+    assert (a, b, d) == ("counter a ok", "counter b ok", "counter d ok")
+    assert c.startswith(
+        "counter c absent no line of /proc/interrupts contains 'no-such'; unknown source 'what:3'"
+    )
+    counted = [line.split()[2] for line in serving.block("run 1 0 self_pass") if " unit=" in line]
+    assert counted == ["name=wall", "name=a", "name=b", "name=d"]
+
+
 def test_opening_counters_again_replaces_them(serving: Serving) -> None:
     serving.send(
         "counters a=level:B:1:/proc/meminfo#MemTotal a=irq:x wall=irq:CPU",

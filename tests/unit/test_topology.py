@@ -1,18 +1,20 @@
-"""Topology: the script runs on this machine's shell, and its output is read strictly."""
+"""Topology: the payload looks at this machine, and what it says is read strictly."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_board import ProcessTransport
 
-from farm.board.topology import discover, parse
+from farm.board.channel import PayloadChannel
+from farm.board.payload import build
+from farm.board.topology import MAX_TOLD, parse
 from farm.errors import ProtocolError
 
-OUTPUT = """\
+RECORDS = """\
 group\t0/type\tDMA
 group\t0/device\t0000:00:01.0
 group\t10/type\tidentity
@@ -28,14 +30,13 @@ udmabuf\tdevice\tyes
 memory\tCmaTotal\t65536
 cma\treserved\t16384
 board\tkernel\t6.12.107-arm64
-board\tmodel\tlinux,dummy-virt\x00
+board\tmodel\tlinux,dummy-virt
 unloaded\tdriver/my-codec\tno such device; the kernel says: my_codec: no
-done
-"""
+""".splitlines()
 
 
 def test_reading() -> None:
-    found = parse(OUTPUT)
+    found = parse(RECORDS)
     assert [group["id"] for group in found["iommu_groups"]] == ["0", "2", "10"]
     assert found["iommu_groups"][0] == {"id": "0", "type": "DMA", "devices": ["0000:00:01.0"]}
     assert found["devices"]["0000:00:01.0"]["driver"] == "cirrus"
@@ -46,7 +47,7 @@ def test_reading() -> None:
     assert found["board"]["model"] == "linux,dummy-virt"
     assert found["cma"] == {"reserved": "16384"}
     assert {"max_segment_size", "dma_mask_bits", "coherent"} == set(found["absent"])
-    assert "CmaTotal" in parse("done")["absent"]["cma"]
+    assert "CmaTotal" in parse([])["absent"]["cma"]
     assert found["unloaded"] == [
         {
             "kind": "driver",
@@ -56,29 +57,28 @@ def test_reading() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "output", ["", "done", "group\n", OUTPUT[:-5], "x\ty\tz\ndone\n", "node\tdrm/a\tb\ndone\n"]
-)
-def test_what_is_no_topology(output: str) -> None:
-    if output == "done":
-        assert parse(output)["iommu_groups"] == []
-    else:
-        with pytest.raises(ProtocolError):
-            parse(output)
+@pytest.mark.parametrize("record", ["", "group", "group\t", "x\ty\tz", "node\tdrm/a\tb"])
+def test_what_is_no_topology(record: str) -> None:
+    with pytest.raises(ProtocolError, match="has a record"):
+        parse([*RECORDS, record])
 
 
-@given(st.text(max_size=200))
-def test_only_its_own_error(text: str) -> None:
+def test_a_board_that_tells_without_end() -> None:
+    with pytest.raises(ProtocolError, match="limit 1048576"):
+        parse(["board\tmodel\t" + "x" * MAX_TOLD])
+
+
+@given(st.lists(st.text(max_size=200)))
+def test_only_its_own_error(records: list[str]) -> None:
     with contextlib.suppress(ProtocolError):
-        parse(text + "\ndone\n")
+        parse(records)
 
 
-def test_the_script_runs_in_a_posix_shell() -> None:
-    def shell(text: str) -> str:
-        done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
-        assert done.stderr == ""
-        return done.stdout
-
-    found = discover(shell)
-    assert found["board"]["kernel"]
+def test_the_payload_looks_at_this_machine() -> None:
+    transport = ProcessTransport([str(build("host").path), "serve"])
+    channel = PayloadChannel(transport)
+    channel.start(10.0)
+    found = parse(channel.topology(10.0))
+    channel.close()
+    assert found["board"]["kernel"] and found["board"]["boot_id"]
     assert int(found["memory_kib"]["MemTotal"]) > 0

@@ -151,6 +151,25 @@ static void open_spec(size_t index, const char *spec)
 	counter_set_absent(index, "unknown source '%.60s', expected one of%s", spec, known);
 }
 
+/* Tries another way to count what could not be counted; if that is no way either, says both. */
+static void open_otherwise(size_t index, const char *spec)
+{
+	struct counter *counter = &counters[index];
+	char before[REASON_BYTES], now[REASON_BYTES];
+
+	if (!counter->absent[0] || counter_total != index + 1)
+		return;
+	strcpy(before, counter->absent);
+	counter->absent[0] = '\0';
+	counter->source = NULL;
+	counter_set_of(index, "");
+	open_spec(index, spec);
+	if (!counter->absent[0])
+		return;
+	strcpy(now, counter->absent);
+	counter_set_absent(index, "%s; %s", before, now);
+}
+
 static bool is_taken(const char *name)
 {
 	size_t index;
@@ -192,6 +211,8 @@ void counters_open(char *const *specs, size_t count, struct text *out)
 		counter->first = counter_total;
 		strcpy(counter->name, name);
 		open_spec(counter_total++, equals + 1);
+		while (i + 1 < count && *specs[i + 1] == '|')
+			open_otherwise((size_t)(counter - counters), specs[++i] + 1);
 		text_add(out, "counter %s ", counter->name);
 		if (counter->absent[0]) {
 			text_add(out, "absent ");

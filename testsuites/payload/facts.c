@@ -43,7 +43,6 @@ void facts(struct text *out)
 	fact_file(out, "model", "/proc/device-tree/model");
 	if (!access("/sys/kernel/debug/kmemleak", R_OK | W_OK))
 		fact(out, "kmemleak", "yes");
-	text_add(out, "fact dmesg_next %llu\n", (unsigned long long)kmsg_position());
 	text_add(out, "fact uid %u\nfact build %s\nfacts done\n", (unsigned int)geteuid(),
 		 farm_build_id);
 }

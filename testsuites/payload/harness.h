@@ -65,7 +65,10 @@ struct reading {
 
 enum scope { SCOPE_WINDOW, SCOPE_CASE };
 
-/* Opens what each spec names, in place of what was open; says so line by line. */
+/*
+ * Opens what each spec names, in place of what was open; says so line by line. A spec that begins with
+ * "|" is another way to count what the one before it names, where that way does not work.
+ */
 void counters_open(char *const *specs, size_t count, struct text *out);
 /* Counters by number; those of one spec have one name and each an `of` of its own. */
 size_t counters_count(void);
@@ -96,7 +99,6 @@ bool counter_value(size_t index, const struct reading *begin, const struct readi
 void kmsg_open(void);
 void kmsg_mark(void);			/* the case starts here */
 void kmsg_report(struct text *out);	/* "# dmesg LEVEL text" for each record since the mark */
-uint64_t kmsg_position(void);		/* sequence number of the next record, 0 if unknown */
 
 /* --- case.c: the child's side -------------------------------------------------------------------- */
 
@@ -142,9 +144,10 @@ void list_json(struct text *out);
 /* Awaits the next jiffy, so that none is shared with what came before, and says "jiffies N". */
 void jiffies_tell(struct text *out);
 
-/* --- facts.c, serve.c, frame.c ------------------------------------------------------------------- */
+/* --- facts.c, topology.c, serve.c, frame.c ------------------------------------------------------- */
 
 void facts(struct text *out);
+void topology(struct text *out);
 int serve(void);
 /* Numbers and checksums the lines of stdin; `status` is what ran before. */
 int frame(const char *status);

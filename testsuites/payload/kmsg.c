@@ -116,26 +116,3 @@ void kmsg_report(struct text *out)
 	for (size_t i = records - kept; i < records; i++)
 		write_line(out, &last[i % LAST_MAX]);
 }
-
-uint64_t kmsg_position(void)
-{
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	char record[RECORD_BYTES];
-	uint64_t position = 0;
-	ssize_t got;
-
-	if (fd < 0)
-		return 0;
-	while ((got = read(fd, record, sizeof(record) - 1)) > 0 || (got < 0 && errno == EPIPE)) {
-		const char *comma;
-
-		if (got < 0)
-			continue;
-		record[got] = '\0';
-		comma = strchr(record, ',');
-		if (comma)
-			position = strtoull(comma + 1, NULL, 10) + 1;
-	}
-	close(fd);
-	return position;
-}

@@ -18,7 +18,7 @@ static int usage(void)
 	      "	SOURCE: tp:SYSTEM:EVENT kprobe:FUNCTION sw:N hw:N irq:SUBSTRING\n"
 	      "	exits with 0 pass, 1 fail or over its time limit, 4 skip, 3 the test itself broke\n"
 	      "payload serve\n"
-	      "	takes commands from stdin, one a line: counters, run, facts, jiffies, ping, quit\n"
+	      "	takes commands from stdin, one a line: counters, run, facts, topology, jiffies, ping, quit\n"
 	      "payload frame STATUS\n"
 	      "	prints stdin with a number and a checksum on each line, and STATUS on the last\n",
 	      stderr);

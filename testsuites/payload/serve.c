@@ -217,6 +217,8 @@ static bool answer(char *line, size_t length, struct text *out)
 		facts(out);
 	} else if (!strcmp(words[0], "jiffies")) {
 		jiffies_tell(out);
+	} else if (!strcmp(words[0], "topology")) {
+		topology(out);
 	} else if (!strcmp(words[0], "ping") && count == 2) {
 		text_add(out, "pong ");
 		text_add_escaped(out, words[1], strlen(words[1]), 64);

@@ -18,11 +18,9 @@ from farm.board.judging import Session
 from farm.board.payload import build
 from farm.board.recorder import ConsoleRecorder
 from farm.board.result import BoardHung, CaseResult, CommandFailed
-from farm.errors import BoardError, LinkLost, ProtocolError, UsageError
+from farm.errors import BoardError, LinkLost, UsageError
 
 _SERVE = "exec /farm/payload serve < /farm/input\n"
-_MARK = "topology follows"
-_PROBE = f"/farm/payload serve < /farm/input || exit\necho '{_MARK}'\n{topology.SCRIPT}"
 _HARNESS_CASES = "payload/selftest.c"
 _POLL_S = 0.25
 _PARSE_S = 60.0
@@ -82,7 +80,6 @@ class ExactSession(Session):
     cache: Cache
     boots: int = 0
     failures: int = 0
-    _specs: list[str] = field(default_factory=list)
     _programs: dict[str, bytes] = field(default_factory=dict)
 
     def open(self) -> None:
@@ -91,19 +88,14 @@ class ExactSession(Session):
         Raises:
             BoardError: it does not boot, or does not answer.
         """
-        ways = [self._ways(number) for number in range(max(map(len, self._asked()), default=0))]
-        lines = [*(f"counters {' '.join(specs)}" for specs in ways), "facts", "quit"]
-        packed = archive(self._program(_HARNESS_CASES), _PROBE, _text(lines))
-        lines_out = self._answer("the first look", packed, self.limits.command_s, ()).answer.lines
-        if _MARK not in lines_out:
-            raise ProtocolError("the board's answer has no topology")
-        middle = lines_out.index(_MARK)
-        channel = PayloadChannel(Replay(lines_out[:middle]))
+        lines = [self._counters(), "facts", "topology", "quit"]
+        packed = archive(self._program(_HARNESS_CASES), _SERVE, _text(lines))
+        look = self._answer("the first look", packed, self.limits.command_s, ())
+        channel = PayloadChannel(Replay(look.answer.lines))
         channel.start(_PARSE_S)
-        answers = [channel.counters(specs, _PARSE_S) for specs in ways]
+        self._note_absent(channel.counters(self._specs(), _PARSE_S))
         self.facts = channel.facts(_PARSE_S)
-        self.topology = topology.parse("\n".join(lines_out[middle + 1 :]))
-        self._choose(answers)
+        self.topology = topology.parse(channel.topology(_PARSE_S))
         self.alive = True
 
     def close(self, why: str = "") -> None:
@@ -136,13 +128,12 @@ class ExactSession(Session):
         self.ledger.begin(tolerate)
         limit = self._limit(case, timeout_s)
         timeout_ms = int(limit * 1000)
-        counters = f"counters {' '.join(self._specs)}"
-        lines = [counters, run_command("1", timeout_ms, case, params), "quit"]
+        lines = [self._counters(), run_command("1", timeout_ms, case, params), "quit"]
         packed = archive(self._program(listed.file), _SERVE, _text(lines))
         boot = self._answer(f"case {case}", packed, limit, tolerate)
         channel = PayloadChannel(Replay(boot.answer.lines))
         channel.start(_PARSE_S)
-        channel.counters(self._specs, _PARSE_S)
+        channel.counters(self._specs(), _PARSE_S)
         block = channel.run(case, params, timeout_ms=timeout_ms, grace=_PARSE_S)
         return replace(self._judge(block, boot.mark, tolerate), cached=boot.cached)
 
@@ -152,28 +143,8 @@ class ExactSession(Session):
             self._programs[file] = build(only=file).path.read_bytes()
         return self._programs[file]
 
-    def _asked(self) -> list[tuple[str, ...]]:
-        return [one.specs for one in self.counters if one.specs]
-
-    def _ways(self, number: int) -> list[str]:
-        """Return for each counter its way of that number, or its last."""
-        return [
-            f"{one.name}={one.specs[min(number, len(one.specs) - 1)]}"
-            for one in self.counters
-            if one.specs
-        ]
-
-    def _choose(self, answers: Sequence[Mapping[str, str]]) -> None:
-        """Keep the first way that counts, for each counter; absent ones keep their first."""
-        self._specs = []
-        for one in self.counters:
-            if not one.specs:
-                continue
-            told = [answers[number][one.name] for number in range(len(one.specs))]
-            working = next((number for number, reason in enumerate(told) if not reason), None)
-            if working is None:
-                self.absent[one.name] = "; ".join(dict.fromkeys(told))
-            self._specs.append(f"{one.name}={one.specs[working or 0]}")
+    def _counters(self) -> str:
+        return " ".join(["counters", *self._specs()])
 
     def _answer(self, what: str, packed: bytes, limit_s: float, tolerate: Sequence[str]) -> _Boot:
         """Return the answer to an archive, from the cache or from a boot."""
