@@ -54,6 +54,11 @@ def tags(target: Any) -> dict[str, str]:
     return dict(place.tags)
 
 
+def boots_our_image(target: Any) -> bool:
+    """Return whether the target's place says that it boots an image that was built here."""
+    return bool(tags(target).get("image_id"))
+
+
 def place_name(target: Any) -> str:
     """Return the name of the target's place, or the target's own."""
     try:

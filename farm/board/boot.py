@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import re
 import time
 from collections.abc import Callable
 
@@ -23,7 +22,10 @@ _LONGEST_TRY_S = 5.0
 _TRY_GROWTH = 1.1
 """How much longer each try is: what is lost while the board has no network is a part of one."""
 _PAUSE_S = 0.1
-_FAREWELLS = 16
+_SELDOM_S = 2.0
+"""How often a board is tried that has yet to say that it is ready: its console may be garbled."""
+_READY = re.compile("farm: ready ")
+"""What the init of our images says once the SSH server listens (farm/image/init.sh)."""
 
 
 class BootFailed(BootError):
@@ -35,27 +37,6 @@ class BootFailed(BootError):
         """Keep the console's last words with the sentence."""
         super().__init__(message, next_step=next_step)
         self.excerpt = tuple(excerpt)
-
-
-def ssh_answers(host: str, port: int, timeout: float) -> bool:
-    """Return whether an SSH server sends its banner within ``timeout`` seconds."""
-    try:
-        with socket.create_connection((host, port), timeout) as connection:
-            if connection.recv(4) != b"SSH-":
-                return False
-            with contextlib.suppress(OSError):
-                _leave(connection)
-            return True
-    except OSError:
-        return False
-
-
-def _leave(connection: socket.socket) -> None:
-    """Hang up and wait until the server has: one that is cut off keeps a login open for minutes."""
-    connection.shutdown(socket.SHUT_WR)
-    for _ in range(_FAREWELLS):
-        if not connection.recv(4096):
-            return
 
 
 class BootWatch:
@@ -80,7 +61,7 @@ class BootWatch:
         Raises:
             BootFailed: kernel or boot loader died, or the board reset itself or boots in circles.
         """
-        events = self._console.events_since(self._mark)
+        events = self._events()
         deadly = next((event for event in events if _deadly(event)), None)
         if deadly is not None:
             self._console.wait_quiet(0.3, 3.0)
@@ -104,6 +85,20 @@ class BootWatch:
         """Return after ``timeout`` seconds, or earlier if :meth:`check` has something to say."""
         self._console.wait_event(self._mark, _deadly, timeout)
 
+    def wait_ready(self, timeout: float) -> bool:
+        """Return whether the board says that it is ready, within ``timeout`` seconds.
+
+        It returns earlier, too, if :meth:`check` has something to say.
+        """
+
+        def told(line: str) -> bool:
+            return bool(_READY.match(line)) or any(map(_deadly, self._events()))
+
+        return self._console.wait_line(self._mark, told, timeout) is not None
+
+    def _events(self) -> list[ConsoleEvent]:
+        return self._console.events_since(self._mark)
+
     def failed(self, what: str, said: list[str] | None = None) -> BootFailed:
         """Return the failure that ``what`` describes, with its last lines or else the console's."""
         if isinstance(self._console, NoConsole):
@@ -118,11 +113,14 @@ def await_ready(
     limit_s: float,
     *,
     since: str = "power-on",
+    announced: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Return once ``probe`` (given a time limit in seconds) says that the board answers.
 
-    ``since`` is what the time limit counts from.
+    ``since`` is what the time limit counts from. ``announced`` says that the board tells on its
+    console when it is ready: until then it is tried seldom. Whatever is between may keep a try
+    and hand it on to the board later, which then has each of them to answer as well.
 
     Raises:
         BootFailed: ``watch`` has something to say, or it took over ``limit_s``.
@@ -134,6 +132,9 @@ def await_ready(
         left = deadline - clock()
         if left <= 0:
             raise watch.failed(f"no SSH within {limit_s:g} s of {since}")
+        if announced and watch.wait_ready(min(_SELDOM_S, left)):
+            watch.check()
+            announced, try_s = False, _LONGEST_TRY_S
         if probe(min(try_s, left)):
             watch.check()
             return

@@ -142,14 +142,32 @@ class ParamikoSSHDriver(CommandMixin, Driver, CommandProtocol, FileTransferProto
         """Start without a connection."""
         super().__attrs_post_init__()
         self._link: SshLink | None = None
+        self._dialling: SshLink | None = None
+
+    def dial(self, timeout: float) -> bool:
+        """Return whether the board's SSH server answers within ``timeout`` seconds.
+
+        Activation then goes on with that connection.
+
+        Raises:
+            BoardError: no key or no host key is known.
+        """
+        if self._dialling is None:
+            self._dialling = self._new_link()
+        return self._dialling.dial(timeout)
 
     def on_activate(self) -> None:
-        """Connect and log in."""
-        address = access.ssh_address(
-            self.target, self.networkservice, self.username, self.keyfile, self.hostkey
-        )
-        self._link = SshLink(address)
+        """Connect, unless that is done, and log in."""
+        self._link = self._dialling or self._new_link()
+        self._dialling = None
         self._link.connect(self.connection_timeout)
+
+    def _new_link(self) -> SshLink:
+        return SshLink(
+            access.ssh_address(
+                self.target, self.networkservice, self.username, self.keyfile, self.hostkey
+            )
+        )
 
     def on_deactivate(self) -> None:
         """Let go of the connection."""
@@ -162,10 +180,6 @@ class ParamikoSSHDriver(CommandMixin, Driver, CommandProtocol, FileTransferProto
         if self._link is None:
             raise LinkLost(f"{self.target.name}: SSH is not connected")
         return self._link
-
-    def endpoint(self) -> tuple[str, int]:
-        """Return host and port of the board's SSH service."""
-        return access.endpoint(self.networkservice)
 
     @Driver.check_active  # type: ignore[untyped-decorator]
     @step(args=["cmd"], result=True)  # type: ignore[untyped-decorator]

@@ -37,5 +37,10 @@ class NoConsole:
         threading.Event().wait(timeout)
         return None
 
+    def wait_line(self, mark: int, wanted: Callable[[str], bool], timeout: float) -> int | None:
+        """Return nothing, after ``timeout`` seconds."""
+        threading.Event().wait(timeout)
+        return None
+
     def wait_quiet(self, quiet: float, timeout: float) -> None:
         """Return at once: it is quiet."""

@@ -63,6 +63,9 @@ class Console(Protocol):
     ) -> ConsoleEvent | None:
         """Return the first wanted complaint from line ``mark`` on, waiting for it if need be."""
 
+    def wait_line(self, mark: int, wanted: Callable[[str], bool], timeout: float) -> int | None:
+        """Return the number of the first wanted line from ``mark`` on, waiting if need be."""
+
     def wait_quiet(self, quiet: float, timeout: float) -> None:
         """Return once the console has been silent for ``quiet`` seconds."""
 

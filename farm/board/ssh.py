@@ -29,6 +29,7 @@ _POLL_S = 0.05
 _STRAGGLERS_S = 2.0
 _CHUNK = 32 << 10
 _KEEPALIVE_S = 5
+_BANNER = b"SSH-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class SshLink:
         """Prepare a connection."""
         self._address = address
         self._transport: paramiko.Transport | None = None
+        self._dialled: socket.socket | None = None
         self._timeout = 10.0
 
     @property
@@ -68,27 +70,41 @@ class SshLink:
         """Whether the connection stands, as far as this side knows."""
         return self._transport is not None and self._transport.is_active()
 
+    def dial(self, timeout: float) -> bool:
+        """Return whether an SSH server sends its banner within ``timeout`` seconds.
+
+        :meth:`connect` then goes on with that connection.
+        """
+        self.close()
+        connection = None
+        try:
+            connection = self._tcp(timeout)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(_BANNER))
+            if connection.recv(len(_BANNER), socket.MSG_PEEK) == _BANNER:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+                self._dialled, connection = connection, None
+        except OSError:
+            pass  # it does not answer yet
+        finally:
+            if connection is not None:
+                connection.close()
+        return self._dialled is not None
+
     def connect(self, timeout: float) -> None:
-        """Connect and log in.
+        """Connect, unless that is done, and log in.
 
         Raises:
             BoardError: the host key is not the pinned one, or the board refuses our key.
             LinkLost: the board did not answer in time.
         """
-        self.close()
-        self._timeout = timeout
         where = self._where
         pinned = _public_key(self._address.host_key, where)
+        client_key = self._client_key()
+        dialled, self._dialled = self._dialled, None
+        self.close()
+        self._timeout = timeout
         try:
-            client_key = paramiko.PKey.from_path(self._address.key)
-        except (OSError, ValueError, TypeError, paramiko.SSHException, UnknownKeyType) as error:
-            # TypeError: cryptography's way to ask for a passphrase.
-            raise BoardError(
-                f"{where}: the key {self._address.key} cannot be used: {error}",
-                next_step="name a private key without a passphrase in farm.ssh.key",
-            ) from error
-        try:
-            transport = paramiko.Transport(self._tcp())
+            transport = paramiko.Transport(dialled or self._tcp(timeout))
         except (OSError, paramiko.SSHException) as error:
             raise LinkLost(f"{where}: no connection: {error}") from error
         try:
@@ -127,6 +143,9 @@ class SshLink:
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
+        dialled, self._dialled = self._dialled, None
+        if dialled is not None:
+            dialled.close()
 
     def run(
         self, command: str, *, timeout: float, stdin: Iterator[bytes] | None = None
@@ -230,9 +249,19 @@ class SshLink:
     def _where(self) -> str:
         return f"{self._address.username}@{self._address.host}:{self._address.port}"
 
-    def _tcp(self) -> socket.socket:
+    def _client_key(self) -> paramiko.PKey:
+        try:
+            return paramiko.PKey.from_path(self._address.key)
+        except (OSError, ValueError, TypeError, paramiko.SSHException, UnknownKeyType) as error:
+            # TypeError: cryptography's way to ask for a passphrase.
+            raise BoardError(
+                f"{self._where}: the key {self._address.key} cannot be used: {error}",
+                next_step="name a private key without a passphrase in farm.ssh.key",
+            ) from error
+
+    def _tcp(self, timeout: float) -> socket.socket:
         where = (self._address.host, self._address.port)
-        connection = socket.create_connection(where, self._timeout)
+        connection = socket.create_connection(where, timeout)
         # Many small packets, most of them answered before the next: none should wait for an ACK.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection

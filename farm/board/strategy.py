@@ -13,7 +13,7 @@ from labgrid.step import step
 from labgrid.strategy import Strategy, StrategyError
 
 from farm.board import access
-from farm.board.boot import BootWatch, await_ready, ssh_answers
+from farm.board.boot import BootWatch, await_ready
 from farm.board.noconsole import NoConsole
 from farm.board.reboot import ask_for_reboot, boot_id, uptime
 from farm.board.recorder import ConsoleRecorder
@@ -176,12 +176,11 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
         self.status = Status.on
 
     def _ready(self) -> None:
-        host, port = self.ssh.endpoint()
         self.status = Status.unknown
         limit = access.limits(self.target).boot_s
 
         def answers(timeout: float) -> bool:
-            if not ssh_answers(host, port, timeout):
+            if not self.ssh.dial(timeout):
                 return False
             try:
                 self.target.activate(self.ssh)
@@ -189,7 +188,8 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
             except LinkLost:
                 return False
 
-        await_ready(self._watch, answers, limit, since=self._since)
+        announced = self.console is not None and access.boots_our_image(self.target)
+        await_ready(self._watch, answers, limit, since=self._since, announced=announced)
         self.boot_s = time.monotonic() - self._powered
         if self.power is not None:
             self._expect_fresh_boot()

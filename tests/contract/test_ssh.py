@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,6 @@ from labgrid.resource import NetworkService
 from ssh_server import ShellServer
 
 from farm.board import ssh
-from farm.board.boot import ssh_answers
 from farm.board.channel import PayloadChannel
 from farm.board.labgrid import ParamikoSSHDriver
 from farm.board.payload import build
@@ -196,11 +197,46 @@ def test_payload_channel_over_ssh(link: SshLink, server: ShellServer) -> None:
     channel.close()
 
 
-def test_a_probe_hangs_up_in_order(server: ShellServer) -> None:
-    assert [ssh_answers("127.0.0.1", server.port, 20) for _ in range(12)] == [True] * 12
-    for transport in server.transports[-12:]:
+def test_a_login_goes_on_with_the_connection_that_was_dialled(
+    server: ShellServer, address: SshAddress
+) -> None:
+    before = len(server.transports)
+    link = SshLink(address)
+    assert link.dial(20)
+    link.connect(20)
+    assert link.run("echo here", timeout=20).stdout == b"here\n"
+    assert len(server.transports) == before + 1
+    link.close()
+
+
+def test_who_dialled_hangs_up(server: ShellServer, address: SshAddress) -> None:
+    link = SshLink(address)
+    assert link.dial(20) and link.dial(20)
+    link.close()
+    for transport in server.transports[-2:]:
         transport.join(20)
         assert not transport.is_alive()
+
+
+@pytest.mark.parametrize("says", [b"", b"SSH", b"HTTP/1.1 400"])
+def test_dialling_what_is_no_ssh_server(address: SshAddress, says: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        link = SshLink(replace(address, port=listener.getsockname()[1]))
+        dialling = threading.Thread(target=lambda: answers.append(link.dial(20)))
+        answers: list[bool] = []
+        dialling.start()
+        connection, _ = listener.accept()
+        connection.sendall(says)
+        connection.close()
+        dialling.join(30)
+        assert answers == [False]
+        assert not link.connected
+    assert not link.dial(0.1)  # nobody listens
+
+
+def test_dialling_who_keeps_silent(address: SshAddress) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert not SshLink(replace(address, port=listener.getsockname()[1])).dial(0.1)
 
 
 def test_a_key_with_a_passphrase_is_refused_in_words(address: SshAddress, tmp_path: Path) -> None:

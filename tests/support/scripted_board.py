@@ -153,6 +153,10 @@ class ScriptedConsole:
     ) -> ConsoleEvent | None:
         return next((event for event in self.events_since(mark) if wanted(event)), None)
 
+    def wait_line(self, mark: int, wanted: Callable[[str], bool], timeout: float) -> int | None:
+        lines = enumerate(self._lines[mark:], mark)
+        return next((number for number, line in lines if wanted(line)), None)
+
     def wait_quiet(self, quiet: float, timeout: float) -> None:
         pass
 

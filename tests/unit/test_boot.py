@@ -27,14 +27,37 @@ class Booting:
             self.console.say(self._says[self.probes])
         return self.probes >= self._answers_at
 
-    def wait(self, limit_s: float = 60.0) -> None:
-        await_ready(BootWatch(self.console, 0), self.probe, limit_s, clock=lambda: self.now)
+    def wait(self, limit_s: float = 60.0, *, announced: bool = False) -> None:
+        watch = BootWatch(self.console, 0)
+        await_ready(watch, self.probe, limit_s, announced=announced, clock=lambda: self.now)
 
 
 def test_a_board_that_answers() -> None:
     board = Booting(3, {1: BANNER})
     board.wait()
     assert board.probes == 3
+
+
+def test_a_board_that_says_when_it_is_ready_is_given_time_to_answer() -> None:
+    board = Booting(1)
+    board.console.say(BANNER, "farm: ready 3.10 s after power-on")
+    board.wait(announced=True)
+    assert (board.probes, board.now) == (1, 5.0)
+
+
+def test_a_board_whose_word_was_garbled_is_tried_all_the_same() -> None:
+    board = Booting(3)
+    board.console.say(BANNER, "\x07farm: ready 3.10 s after power-on")
+    board.wait(announced=True)
+    assert board.probes == 3
+
+
+def test_a_board_that_dies_before_it_is_ready() -> None:
+    board = Booting(10**9)
+    board.console.say(BANNER, "[    1.0] Kernel panic - not syncing: VFS")
+    with pytest.raises(BootFailed, match=r"died while it booted: .*VFS"):
+        board.wait(announced=True)
+    assert board.probes == 0
 
 
 def test_a_silent_board() -> None:
