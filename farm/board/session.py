@@ -64,8 +64,16 @@ class Link(Protocol):
     ) -> CommandOutput:
         """Run a shell command."""
 
-    def put(self, source: Path, destination: str, *, timeout: float, mode: int = 0o644) -> None:
-        """Copy a file to the board."""
+    def put(
+        self,
+        source: Path,
+        destination: str,
+        *,
+        timeout: float,
+        mode: int = 0o644,
+        parents: bool = False,
+    ) -> bool:
+        """Copy a file to the board, unless it is there; return whether it had to be sent."""
 
     def open_channel(self, argv: Sequence[str]) -> Transport:
         """Start a program."""
@@ -112,13 +120,10 @@ class BoardSession(Session):
         Raises:
             BoardError: it could not be written, or the board was lost.
         """
-        digest = self.payload.sha256
-        program = f"{FOLDER}/payload-{digest[:16]}"
-        name = shlex.quote(program)
-        there = self._checked(f"mkdir -p {FOLDER} && [ ! -x {name} ] || sha256sum < {name}")
-        self.pushed = there.split()[:1] != [digest]
-        if self.pushed:
-            self.link.put(self.payload.path, program, timeout=_PUSH_S, mode=0o755)
+        program = f"{FOLDER}/payload-{self.payload.sha256[:16]}"
+        self.pushed = self.link.put(
+            self.payload.path, program, timeout=_PUSH_S, mode=0o755, parents=True
+        )
         return program
 
     def command(self, text: str) -> str:

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import os
+import posixpath
 import shlex
 import socket
 import time
@@ -30,6 +31,8 @@ _STRAGGLERS_S = 2.0
 _CHUNK = 32 << 10
 _KEEPALIVE_S = 5
 _BANNER = b"SSH-"
+_THERE, _WANTED = "farm:there", "farm:wanted"
+"""What the board says of a file before it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,63 +159,47 @@ class SshLink:
             BoardError: the command did not end within ``timeout`` seconds.
             LinkLost: the connection closed.
         """
-        deadline = time.monotonic() + timeout
-        out, err = bytearray(), bytearray()
-        over = 0.0
         with self._session(command, timeout) as channel:
-            channel.settimeout(_POLL_S)
-            pending = b""
-            if stdin is None:
-                channel.shutdown_write()
-            while not _ended(channel):
-                now = time.monotonic()
-                if channel.exit_status_ready():
-                    # Output may follow the status; a child left behind may keep it open for ever.
-                    over = over or now + _STRAGGLERS_S
-                    if now > over:
-                        break
-                elif now > deadline:
-                    raise BoardError(
-                        f"{self._where}: {_short(command)} did not end within {timeout:g} s"
-                    )
-                _receive(channel, out, err)
-                if stdin is None:
-                    _await_more(channel, out)
-                    continue
-                pending = pending or next(stdin, b"")
-                if pending:
-                    pending = pending[self._send(channel, pending) :]
-                else:
-                    channel.shutdown_write()
-                    stdin = None
-            _receive(channel, out, err)
-            status = channel.recv_exit_status() if channel.exit_status_ready() else -1
-        if status < 0:
-            raise LinkLost(f"{self._where}: the link closed during {_short(command)}")
-        return CommandOutput(bytes(out), bytes(err), status)
+            return self._finish(channel, command, timeout, stdin)
 
-    def put(self, source: Path, destination: str, *, timeout: float, mode: int = 0o644) -> None:
-        """Copy a file to the board; it appears under its name whole or not at all.
+    def put(
+        self,
+        source: Path,
+        destination: str,
+        *,
+        timeout: float,
+        mode: int = 0o644,
+        parents: bool = False,
+    ) -> bool:
+        """Copy a file to the board, unless it is there; return whether its bytes had to be sent.
+
+        It appears under its name whole or not at all. ``parents`` makes its folder, too.
 
         Raises:
             BoardError: it could not be written, or arrived damaged.
         """
-        digest = _sha256(source)
         part = shlex.quote(f"{destination}.part-{os.getpid()}")
         name = shlex.quote(destination)
+        made = f"mkdir -p {shlex.quote(posixpath.dirname(destination))} && " if parents else ""
         command = (
-            f"cat > {part} && set -- $(sha256sum < {part}) $(wc -c < {part}) && "
-            f'if [ "$1/$3" = {digest}/{source.stat().st_size} ]; '
+            'said() { set -- $(sha256sum < "$1") $(wc -c < "$1"); echo "$1, $3 bytes"; }; '
+            f'whole="{_sha256(source)}, {source.stat().st_size} bytes"; '
+            f'{made}if [ -f {name} ] && [ "$(said {name})" = "$whole" ]; '
+            f"then chmod {mode:o} {name} && echo {_THERE}; else echo {_WANTED}; "
+            f'cat > {part} && if [ "$(said {part})" = "$whole" ]; '
             f"then chmod {mode:o} {part} && mv -f {part} {name}; "
-            f'else echo "arrived as $1, $3 bytes" >&2; rm -f {part}; exit 9; fi'
+            f'else echo "arrived as $(said {part})" >&2; rm -f {part}; exit 9; fi; fi'
         )
-        with source.open("rb") as stream:
-            done = self.run(command, timeout=timeout, stdin=iter(lambda: stream.read(_CHUNK), b""))
+        with self._session(command, timeout) as channel, source.open("rb") as stream:
+            wanted = self._is_wanted(channel, timeout)
+            content = iter(lambda: stream.read(_CHUNK), b"") if wanted else None
+            done = self._finish(channel, command, timeout, content)
         if done.status != 0:
             raise BoardError(
                 f"{self._where}: {source.name} could not be copied to {destination}: "
                 f"{_text(done.stderr) or f'exit status {done.status}'}"
             )
+        return wanted
 
     def get(self, source: str, destination: Path, *, timeout: float) -> None:
         """Copy a file of up to :data:`MAX_OUTPUT` bytes from the board.
@@ -284,6 +271,65 @@ class SshLink:
             yield channel
         finally:
             channel.close()
+
+    def _is_wanted(self, channel: paramiko.Channel, timeout: float) -> bool:
+        """Return whether the board wants a file's bytes; what else its shell says is dropped."""
+        deadline = time.monotonic() + timeout
+        line = b""
+        with contextlib.suppress(TimeoutError):
+            while (left := deadline - time.monotonic()) > 0:
+                channel.settimeout(left)
+                byte = channel.recv(1)
+                line += byte
+                if not byte or byte == b"\n":
+                    word = _text(line)
+                    if not byte or word in (_THERE, _WANTED):
+                        return word == _WANTED
+                if byte == b"\n" or len(line) > _CHUNK:
+                    line = b""
+        return False
+
+    def _finish(
+        self,
+        channel: paramiko.Channel,
+        command: str,
+        timeout: float,
+        stdin: Iterator[bytes] | None,
+    ) -> CommandOutput:
+        """Send a command its input, and return what it prints, once it has ended."""
+        deadline = time.monotonic() + timeout
+        out, err = bytearray(), bytearray()
+        over = 0.0
+        channel.settimeout(_POLL_S)
+        pending = b""
+        if stdin is None:
+            channel.shutdown_write()
+        while not _ended(channel):
+            now = time.monotonic()
+            if channel.exit_status_ready():
+                # Output may follow the status; a child left behind may keep it open for ever.
+                over = over or now + _STRAGGLERS_S
+                if now > over:
+                    break
+            elif now > deadline:
+                raise BoardError(
+                    f"{self._where}: {_short(command)} did not end within {timeout:g} s"
+                )
+            _receive(channel, out, err)
+            if stdin is None:
+                _await_more(channel, out)
+                continue
+            pending = pending or next(stdin, b"")
+            if pending:
+                pending = pending[self._send(channel, pending) :]
+            else:
+                channel.shutdown_write()
+                stdin = None
+        _receive(channel, out, err)
+        status = channel.recv_exit_status() if channel.exit_status_ready() else -1
+        if status < 0:
+            raise LinkLost(f"{self._where}: the link closed during {_short(command)}")
+        return CommandOutput(bytes(out), bytes(err), status)
 
     def _send(self, channel: paramiko.Channel, chunk: bytes) -> int:
         """Return how many bytes the board took before a short wait was over."""

@@ -76,9 +76,11 @@ def test_files_there_and_back(
     source = tmp_path / "source"
     source.write_bytes(content)
     there = server.folder / f"it's a $(file) {size}"
-    link.put(source, str(there), timeout=30, mode=0o755)
+    assert link.put(source, str(there), timeout=30, mode=0o755)
     assert there.read_bytes() == content
     assert there.stat().st_mode & 0o777 == 0o755
+    assert not link.put(source, str(there), timeout=30, mode=0o700)
+    assert there.stat().st_mode & 0o777 == 0o700
     link.get(str(there), tmp_path / "back", timeout=30)
     assert (tmp_path / "back").read_bytes() == content
     assert not list(server.folder.glob("*.part-*"))

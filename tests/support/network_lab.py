@@ -139,7 +139,8 @@ class NetworkBoard:
     def _run(self, channel: paramiko.Channel, command: str) -> int:
         if command.endswith(" serve"):
             return self._serve(channel)
-        if match := re.match(r"cat > \S+ && .* mv -f \S+ (\S+); ", command):
+        if match := re.search(r"; mkdir -p \S+ && if \[ -f (\S+) \]", command):
+            channel.sendall(b"farm:wanted\n")
             content = b"".join(iter(lambda: channel.recv(65536), b""))
             assert hashlib.sha256(content).hexdigest() in command
             self._link.files[match[1]] = content
