@@ -26,6 +26,7 @@ NEXT_STEP = "install QEMU's ARM emulator: apt install qemu-system-arm"
 GUEST_SSH_PORT = 22
 _MONITOR_S = 15.0
 _REPLY_LIMIT = 1 << 20
+_PIECE_S = 0.005
 EXACT = (
     *("-icount", "shift=1,sleep=off,align=off"),
     *("-seed", "1"),
@@ -144,21 +145,53 @@ def _boot_arguments(board: Machine) -> list[str]:
     return ["-kernel", str(board.kernel), "-initrd", str(board.initrd), "-append", append]
 
 
+class SerialLine(asyncio.Protocol):
+    """Our end of a board's serial line; ``ended`` is done when the other end is gone.
+
+    QEMU sends each character by itself (hw/char/pl011.c, 7.2). Reading on a moment later makes
+    pieces of them: the processes that pass each on would take their time from the emulated CPU.
+    """
+
+    def __init__(self, received: Callable[[bytes], None]) -> None:
+        """Give ``received`` what the board writes."""
+        self._received = received
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Pass a piece on."""
+        self._received(data)
+        self._transport.pause_reading()
+        self._loop.call_later(_PIECE_S, self._transport.resume_reading)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end."""
+        self.ended.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        """Send to the board, or drop it where too much is waiting already."""
+        if self._transport.get_write_buffer_size() < _REPLY_LIMIT:
+            self._transport.write(data)
+
+
 class Qemu:
     """A running QEMU; make it with :meth:`start`."""
 
     def __init__(
         self,
         process: asyncio.subprocess.Process,
-        serial: asyncio.StreamWriter,
+        serial: SerialLine,
         monitor: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        reading: asyncio.Task[None],
     ) -> None:
         """Take over a process with its serial line and monitor."""
         self._process = process
         self._serial = serial
         self._monitor_in, self._monitor_out = monitor
-        self._reading = reading
         self._asking = asyncio.Lock()
         self.ssh_port = 0
 
@@ -191,10 +224,10 @@ class Qemu:
                 "setpriv", "--pdeathsig", "KILL", "--", binary(), *argv,
                 stdin=asyncio.subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=fds,
             )  # fmt: skip
-        reader, serial = await asyncio.open_connection(sock=serial_ours)
+        loop = asyncio.get_running_loop()
+        _, serial = await loop.create_connection(lambda: SerialLine(received), sock=serial_ours)
         monitor = await asyncio.open_connection(sock=monitor_ours, limit=_REPLY_LIMIT)
-        reading = asyncio.create_task(_pass_on(reader, received))
-        qemu = cls(process, serial, monitor, reading)
+        qemu = cls(process, serial, monitor)
         try:
             async with asyncio.timeout(_MONITOR_S):
                 await qemu._introduce(forwards=not board.exact)
@@ -242,8 +275,7 @@ class Qemu:
 
     def send(self, data: bytes) -> None:
         """Write to the board's serial line; what a board that is stuck does not take is dropped."""
-        if self._serial.transport.get_write_buffer_size() < _REPLY_LIMIT:
-            self._serial.write(data)
+        self._serial.write(data)
 
     async def freeze(self) -> None:
         """Stop the board's CPUs; only cutting the power helps."""
@@ -263,14 +295,7 @@ class Qemu:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
-        await self._reading
-        for writer in (self._serial, self._monitor_out):
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-
-async def _pass_on(reader: asyncio.StreamReader, received: Callable[[bytes], None]) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(1 << 16):
-            received(data)
+        await self._serial.ended
+        self._monitor_out.close()
+        with contextlib.suppress(OSError):
+            await self._monitor_out.wait_closed()
