@@ -59,7 +59,7 @@ def measure(bench: Bench) -> Part:
     part = Part("turnaround")
     payload.build()
     bare: list[float] = []
-    steps: dict[str, list[float]] = {"ready": [], "session": [], "verdict": []}
+    steps: dict[str, list[float]] = {"booted": [], "ready": [], "session": [], "verdict": []}
     with lab_of_one(bench) as lab:
         (board,) = lab.boards
         for number in range(bench.times(7, 1)):
@@ -67,6 +67,7 @@ def measure(bench: Bench) -> Part:
             for name, seconds in _ours(lab.coordinator, bench.folder / str(number)).items():
                 steps[name].append(seconds)
     least = part.add("bare boot: power-on to SSH banner", bare, "s")
+    part.add("a job: power-on to its SSH server up, says its init", steps["booted"], "s")
     part.add("a job: power-on to logged in by SSH", steps["ready"], "s")
     part.add("a job: power-on to session (payload, counters, topology)", steps["session"], "s")
     ours = part.add("a job: power-on to first verdict", steps["verdict"], "s")
@@ -121,17 +122,19 @@ def _ours(coordinator: str, folder: Path) -> dict[str, float]:
     if ready is None or ended is None or ended.verdict is not Verdict.PASS:
         said = ended.reason if ended is not None else job.view.reason
         raise InfraError(f"{TEST} did not pass: {said}", next_step=f"see {job.spec.worker_log}")
-    on = _noted(job.folder / CONSOLE, "power on")
+    console = job.folder / CONSOLE
+    on = _said(console, "-- power on")
     return {
-        "ready": _noted(job.folder / CONSOLE, "ready after") - on,
+        "booted": _said(console, "farm: ready") - on,
+        "ready": _said(console, "-- ready after") - on,
         "session": ready.t - on,
         "verdict": ended.t - on,
     }
 
 
-def _noted(console: Path, words: str) -> float:
-    """Return when the farm noted something in a console log, in seconds since the epoch."""
-    found = re.search(rf"^(\S+) -- {words}", console.read_text(errors="replace"), re.M)
+def _said(console: Path, words: str) -> float:
+    """Return when a line of a console log begins with these words, in seconds since the epoch."""
+    found = re.search(rf"^(\S+) {words}", console.read_text(errors="replace"), re.M)
     if found is None:
-        raise InfraError(f"{console} does not say {words!r}")
+        raise InfraError(f"{console} has no line {words!r}")
     return datetime.fromisoformat(found[1]).timestamp()
