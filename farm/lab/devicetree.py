@@ -78,8 +78,8 @@ def noncoherent(hardware: VirtualHardware, emulator: str) -> Path:
     Raises:
         LabError: QEMU does not give its device tree, or gives one that never was coherent.
     """
-    shape = ["-machine", hardware.machine, "-cpu", hardware.cpu, "-smp", str(hardware.smp)]
-    shape += ["-m", str(hardware.memory_mib)]
+    shape = ["-machine", hardware.machine, "-cpu", hardware.cpu]
+    shape += ["-smp", qemu.cpus(hardware.smp), "-m", str(hardware.memory_mib)]
     name = hashlib.sha256(repr([emulator, shape]).encode()).hexdigest()[:16]
     folder = paths.cache_dir() / "devicetrees"
     folder.mkdir(exist_ok=True)

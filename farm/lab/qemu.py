@@ -101,6 +101,15 @@ def version() -> str:
     return match[1]
 
 
+def cpus(count: int) -> str:
+    """Return what QEMU's ``-smp`` says of so many CPUs, each a socket of its own.
+
+    So the kernel knows that they share no cache, and wakes a process on the CPU that has something
+    for it: to wake the other one takes the host's scheduler.
+    """
+    return f"{count},sockets={count}"
+
+
 def arguments(board: Machine, start: Start, *, serial_fd: int, monitor_fd: int) -> list[str]:
     """Return QEMU's arguments for a board.
 
@@ -108,7 +117,8 @@ def arguments(board: Machine, start: Start, *, serial_fd: int, monitor_fd: int) 
     card reaches nothing but this machine's forwarded port and the TFTP folder. An exact board has
     no network.
     """
-    argv = ["-machine", board.machine, "-cpu", board.cpu, "-smp", str(board.smp)]
+    argv = ["-machine", board.machine, "-cpu", board.cpu]
+    argv += ["-smp", cpus(board.smp)]
     argv += ["-m", str(board.memory_mib), "-nodefaults", "-no-user-config", "-display", "none"]
     argv += _boot_arguments(board)
     argv += ["-chardev", f"socket,id=serial,fd={serial_fd}", "-serial", "chardev:serial"]

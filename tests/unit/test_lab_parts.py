@@ -36,7 +36,8 @@ def test_qemu_is_told_what_the_board_is() -> None:
     argv = qemu.arguments(board(), qemu.Start(), serial_fd=7, monitor_fd=8)
     pairs = list(itertools.pairwise(argv))
     for pair in (
-        ("-machine", "virt,iommu=smmuv3"), ("-cpu", "cortex-a57"), ("-smp", "2"), ("-m", "1024"),
+        ("-machine", "virt,iommu=smmuv3"), ("-cpu", "cortex-a57"), ("-smp", "2,sockets=2"),
+        ("-m", "1024"),
         ("-kernel", "/k"), ("-initrd", "/i"), ("-chardev", "socket,id=serial,fd=7"),
         ("-chardev", "socket,id=monitor,fd=8"),
         ("-append", "console=ttyAMA0 ignore_loglevel hostname=virt-1 nokaslr"),
