@@ -8,7 +8,8 @@ ready, ``UBootBoardStrategy`` does so through its U-Boot.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -142,32 +143,44 @@ class ParamikoSSHDriver(CommandMixin, Driver, CommandProtocol, FileTransferProto
         """Start without a connection."""
         super().__attrs_post_init__()
         self._link: SshLink | None = None
-        self._dialling: SshLink | None = None
+        self._later = False
 
-    def dial(self, timeout: float) -> bool:
-        """Return whether the board's SSH server answers within ``timeout`` seconds.
+    @contextmanager
+    def connecting_later(self) -> Iterator[None]:
+        """Have activation leave it to :meth:`dial` and :meth:`login` to reach the board.
 
-        Activation then goes on with that connection.
-
-        Raises:
-            BoardError: no key or no host key is known.
+        labgrid polls each resource for 0.1 s when a driver is activated (resource/remote.py,
+        26.0.1): that is best done while the board boots.
         """
-        if self._dialling is None:
-            self._dialling = self._new_link()
-        return self._dialling.dial(timeout)
+        self._later = True
+        try:
+            yield
+        finally:
+            self._later = False
 
     def on_activate(self) -> None:
-        """Connect, unless that is done, and log in."""
-        self._link = self._dialling or self._new_link()
-        self._dialling = None
-        self._link.connect(self.connection_timeout)
-
-    def _new_link(self) -> SshLink:
-        return SshLink(
+        """Connect and log in."""
+        self._link = SshLink(
             access.ssh_address(
                 self.target, self.networkservice, self.username, self.keyfile, self.hostkey
             )
         )
+        if not self._later:
+            self.login()
+
+    @Driver.check_active  # type: ignore[untyped-decorator]
+    def dial(self, timeout: float) -> bool:
+        """Return whether the board's SSH server answers within ``timeout`` seconds."""
+        return self.link.dial(timeout)
+
+    def login(self) -> None:
+        """Log in, over the connection that was dialled if there is one.
+
+        Raises:
+            BoardError: the host key is not the pinned one, or the board refuses our key.
+            LinkLost: the board did not answer in time.
+        """
+        self.link.connect(self.connection_timeout)
 
     def on_deactivate(self) -> None:
         """Let go of the connection."""

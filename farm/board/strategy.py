@@ -178,12 +178,14 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
     def _ready(self) -> None:
         self.status = Status.unknown
         limit = access.limits(self.target).boot_s
+        with self.ssh.connecting_later():
+            self.target.activate(self.ssh)
 
         def answers(timeout: float) -> bool:
             if not self.ssh.dial(timeout):
                 return False
             try:
-                self.target.activate(self.ssh)
+                self.ssh.login()
                 return self.power is not None or self._is_new_boot()
             except LinkLost:
                 return False
@@ -219,7 +221,7 @@ class BoardStrategy(Strategy):  # type: ignore[misc]
         """Tell whether a board without power control has come up since it was last ready."""
         now = boot_id(self.ssh.link)
         if now == self._boot_id:
-            self.target.deactivate(self.ssh)
+            self.ssh.link.close()
             return False
         self._boot_id = now
         return True
