@@ -82,7 +82,6 @@ def round_trips(
             bench.times(300, 20),
             {
                 "case": lambda: session.run(CASE, {}),
-                "again": lambda: session.run(CASE, {}),
                 "ping": lambda: channel.ping(COMMAND_S),
                 "keepalive": lambda: transport.global_request("keepalive@openssh.com"),
                 "command": lambda: link.run("true", timeout=COMMAND_S),
@@ -90,7 +89,6 @@ def round_trips(
             },
         )
     case = part.add("payload no-op: a case that does nothing", times["case"], "s", tail=True)
-    part.add("payload no-op, right after another", times["again"], "s", tail=True)
     part.add("payload ping: no process on the board", times["ping"], "s", tail=True)
     part.add("SSH request: no program on the board", times["keepalive"], "s", tail=True)
     part.add("a command on our own link: true", times["command"], "s", tail=True)
