@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from farm.board.console import BANNERS, LOADER_BANNERS, ConsoleEvent
 from farm.board.noconsole import NoConsole
@@ -69,10 +69,8 @@ class BootWatch:
                 f"the board died while it booted: {deadly.line.strip()}",
                 self._console.tail(EXCERPT_LINES),
             )
-        for pattern, what in BANNERS.items():
-            starts = sum(event.pattern == pattern for event in events)
-            if starts >= BOOT_LOOP:
-                raise self.failed(f"the board boots in circles: {what} started {starts} times")
+        if what := _circling(events):
+            raise self.failed(f"the board boots in circles: {what} started {BOOT_LOOP} times")
         if self._settled is not None:
             mark, after = self._settled
             again = (e for e in events if e.pattern in LOADER_BANNERS and e.line_number >= mark)
@@ -83,7 +81,7 @@ class BootWatch:
 
     def wait(self, timeout: float) -> None:
         """Return after ``timeout`` seconds, or earlier if :meth:`check` has something to say."""
-        self._console.wait_event(self._mark, _deadly, timeout)
+        self._console.wait_event(self._mark, lambda event: self._failing(), timeout)
 
     def wait_ready(self, timeout: float) -> bool:
         """Return whether the board says that it is ready, within ``timeout`` seconds.
@@ -92,9 +90,13 @@ class BootWatch:
         """
 
         def told(line: str) -> bool:
-            return bool(_READY.match(line)) or any(map(_deadly, self._events()))
+            return bool(_READY.match(line)) or self._failing()
 
         return self._console.wait_line(self._mark, told, timeout) is not None
+
+    def _failing(self) -> bool:
+        events = self._events()
+        return any(map(_deadly, events)) or bool(_circling(events))
 
     def _events(self) -> list[ConsoleEvent]:
         return self._console.events_since(self._mark)
@@ -146,6 +148,14 @@ def _words(said: list[str]) -> str:
     lines = [line.strip()[:_LAST_LINE] for line in said if line.strip()]
     last = " | ".join(lines[-_LAST_LINES:])
     return f"the console's last lines: {last}" if last else "the console is silent"
+
+
+def _circling(events: Sequence[ConsoleEvent]) -> str:
+    """Return what has started so often that the board boots in circles, or an empty string."""
+    for pattern, what in BANNERS.items():
+        if sum(event.pattern == pattern for event in events) >= BOOT_LOOP:
+            return what
+    return ""
 
 
 def _deadly(event: ConsoleEvent) -> bool:

@@ -88,6 +88,17 @@ def test_a_boot_loop_ends_the_wait() -> None:
     assert board.probes == 7
 
 
+@pytest.mark.parametrize("starts", [2, 3, 5])
+def test_a_wait_for_the_boards_word_ends_at_the_third_start(starts: int) -> None:
+    board = Booting(10**9)
+    board.console.say(*[BANNER] * starts)
+    watch = BootWatch(board.console, 0)
+    assert watch.wait_ready(0.0) == (starts >= 3)
+    if starts >= 3:
+        with pytest.raises(BootFailed, match="the kernel started 3 times"):
+            watch.check()
+
+
 LOADER = "U-Boot 2025.01 (Jan 01 2025 - 00:00:00 +0000)"
 FIRST_STAGE = "U-Boot SPL 2025.01 (Jan 01 2025 - 00:00:00 +0000)"
 
