@@ -5,8 +5,22 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FOLDER "/sys/kernel/slab"
+
+/* What address spaces are made of: they come and go with any process of the board. */
+static const char *const address_spaces[] = {
+	"anon_vma", "anon_vma_chain", "maple_node", "mm_struct", "vm_area_struct", "vma_lock",
+};
+
+static bool is_of_processes(const char *cache)
+{
+	for (size_t i = 0; i < sizeof(address_spaces) / sizeof(*address_spaces); i++)
+		if (!strcmp(cache, address_spaces[i]))
+			return true;
+	return false;
+}
 
 /* Each cache once: those that were merged into another are links to it. */
 static bool shrink_all(void)
@@ -70,15 +84,18 @@ bool slab_least(struct slab *slab)
 	file = fopen("/proc/slabinfo", "re");
 	if (!file)
 		return false;
-	/* "name active_objs num_objs objsize …", below two lines of headings */
+	/* "name active_objs num_objs objsize objperslab …", below two lines of headings */
 	while (fgets(line, sizeof(line), file)) {
-		unsigned long long objects, bytes;
+		unsigned long long objects, bytes, per_slab;
 		struct slab_cache seen;
 
-		if (sscanf(line, "%47s %llu %*u %llu", seen.name, &objects, &bytes) != 3)
+		if (sscanf(line, "%47s %llu %*u %llu %llu", seen.name, &objects, &bytes,
+			   &per_slab) != 4 ||
+		    is_of_processes(seen.name))
 			continue;
 		seen.objects = objects;
 		seen.object_bytes = bytes;
+		seen.objects_per_slab = per_slab;
 		take(slab, &seen, first);
 	}
 	fclose(file);
@@ -89,10 +106,12 @@ const struct slab_cache *slab_grown(const struct slab *before, const struct slab
 				    int64_t *objects)
 {
 	const struct slab_cache *most = NULL;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	*objects = 0;
 	for (size_t i = 0; i < after->count; i++) {
-		int64_t grown = grown_since(before, &after->cache[i]);
+		int64_t grown = grown_since(before, &after->cache[i]) -
+				(int64_t)after->cache[i].objects_per_slab * cpus;
 
 		if (grown > *objects) {
 			*objects = grown;
