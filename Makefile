@@ -55,11 +55,11 @@ check: setup-dev
 
 test: check
 	@$(BIN)/pytest -n auto --dist loadfile -m "not slow" tests/contract
-	@$(BIN)/pytest -m "not slow" tests/e2e
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests/e2e
 
 test-all: check setup-reference
 	@$(BIN)/pytest -n auto --dist loadfile tests/contract
-	@$(BIN)/pytest tests/e2e
+	@$(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
 bench: setup-dev
 	@PYTHONPATH=.:tests/support $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ONLY)
