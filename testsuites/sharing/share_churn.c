@@ -15,7 +15,7 @@
 #define SLOTS 8			/* buffers that all threads share */
 #define KEPT 4			/* imports that a thread keeps at a time */
 #define DEVICES 16
-#define SLAB_SLACK 32		/* objects that a cache may have more, however few operations there were */
+#define SLAB_SLACK 128		/* objects that a cache may have more, however few operations there were */
 #define SLAB_OPERATIONS 64	/* and one more for so many */
 #define SLAB_READS 3
 
