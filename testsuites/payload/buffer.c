@@ -55,7 +55,7 @@ static struct v4l2_queue output_queue(const char *address)
 
 	if (address_is(address, "m2m")) {
 		m2m = m2m_open(address, M2M_ANY, 0);
-		m2m_frames(&m2m);
+		m2m_frames(&m2m, M2M_HEIGHT);
 		return m2m.output;
 	}
 	err = frame_queue(address, V4L2_BUF_TYPE_VIDEO_OUTPUT, &queue);
