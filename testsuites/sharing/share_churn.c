@@ -31,7 +31,7 @@ struct churn {
 	char *exporters[DEVICES], *importers[DEVICES];
 	unsigned int exporter_count, importer_count;
 	_Atomic uint64_t imports, refusals;
-	bool keep_files;	/* on purpose, for the control: a file for each operation */
+	uint64_t keep_files;	/* on purpose, for the control: so many for each operation */
 	struct bufinfo before;
 	struct slab slab;	/* after the first half, in which caches fill for the first time */
 	uint64_t operations;	/* of the first half */
@@ -165,7 +165,7 @@ static void churn(struct worker *worker)
 			close(mine.fd);
 			break;
 		}
-		if (churn->keep_files)
+		for (uint64_t i = 0; i < churn->keep_files; i++)
 			check(eventfd(0, EFD_CLOEXEC) >= 0, "eventfd: %s", errname(errno));
 		worker->operations++;
 	}

@@ -35,8 +35,9 @@ def test_sharing_churn_leaks_nothing(board, stress):
         f"a buffer that was kept on purpose was not missed: {leaky.outcome} {leaky.reason}",
     )
     if result.info["slab"] == "told":
-        kept = board.run("share_churn", check=False, keep_files=1, rounds=128, **brief)
+        # At most 3072 files for 512 operations, of the 4096 that the payload may have (runner.c).
+        kept = board.run("share_churn", check=False, keep_files=6, rounds=128, **brief)
         control(
             kept.outcome != "pass" and "slab cache" in kept.reason,
-            f"a file kept by each operation was not missed: {kept.outcome} {kept.reason}",
+            f"files kept by each operation were not missed: {kept.outcome} {kept.reason}",
         )
