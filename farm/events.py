@@ -289,13 +289,16 @@ class Artifact(_Event):
 class JobFinished(_Event):
     """Last event of a job that ended in order. ``reason`` says why it ended early, if it did.
 
-    ``orphaned`` where that was because its controller had died: it may be resumed.
+    ``orphaned`` where that was because its controller had died: it may be resumed. ``lost`` where
+    board, lab or worker was lost: what it left open may be tried in another job. Who ends a job on
+    purpose (a user, a time box, a driver under test that does not load) has not lost it.
     """
 
     type: Literal["job_finished"] = "job_finished"
     ok: bool = True
     reason: str = ""
     orphaned: bool = False
+    lost: bool = False
 
 
 Event = Annotated[

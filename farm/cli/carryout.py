@@ -42,14 +42,16 @@ def carry_out(
         InfraError: there is no lab, no image, or no board free.
     """
     claim = new_claim(options, [asked_of(options, select)])
-    jobs = run_part(options, types, wish_of(claim, 0), phases)
+    jobs, _ = run_part(options, types, wish_of(claim, 0), phases)
     return conclude(claim, jobs, phases)
 
 
 def run_part(
     options: Options, types: Mapping[str, BoardType], wish: Wish, phases: Phases
-) -> list[Job]:
-    """Run the jobs of one run, or of a part of it, and their follow-ups; return them when over.
+) -> tuple[list[Job], bool]:
+    """Run the jobs of one run, or of a part of it, and their follow-ups.
+
+    Returns them when they are over, and whether a user stopped them.
 
     Raises:
         UsageError: what was asked for cannot be, on any board.
@@ -70,11 +72,12 @@ def run_part(
             jobs, stopped = run_jobs(specs, wish)
             if options.rules and not stopped:
                 with phases.phase("follow-ups"):
-                    jobs = [*jobs, *follow_up(jobs, options, types, wish)]
+                    more, stopped = follow_up(jobs, options, types, wish)
+                    jobs = [*jobs, *more]
         finally:
             end_leases_of_killed_jobs(lab.coordinator)
             failpoints.hit("controller.freed")
-    return jobs
+    return jobs, stopped
 
 
 def conclude(claim: Claim, jobs: Sequence[Job], phases: Phases) -> Outcome:

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 def follow_up(
     jobs: Sequence[Job], options: Options, types: Mapping[str, BoardType], wish: Wish
-) -> list[Job]:
-    """Run the retries of what board or lab left open, then the repeats of new failures.
+) -> tuple[list[Job], bool]:
+    """Run the retries of what the farm left open, then the repeats of new failures.
 
-    A round that is among ``jobs`` is not run again. Trouble ends the follow-ups with a word on
+    Returns their jobs, and whether a user stopped them. A round that is among ``jobs`` is not run
+    again. Trouble ends the follow-ups with a word on
     stderr, and costs nothing of what has run already.
     """
     from farm.run.followups import repeats, retries
@@ -47,7 +48,7 @@ def follow_up(
             rounds.run(chosen, Purpose.REPEAT, options.rules.new)
     except FarmError as error:
         err().print(f"no more follow-ups: {error_text(error)}")
-    return rounds.done
+    return rounds.done, rounds.stopped
 
 
 def _newness(db: str | None, plan: str) -> Callable[[JobSpec, str], bool]:

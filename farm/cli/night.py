@@ -17,7 +17,7 @@ from farm.cli.output import err, error_text, printable
 from farm.cli.phases import Phases
 from farm.cli.plancheck import check_boards, check_names, check_placing
 from farm.errors import FarmError, LabError
-from farm.run.orchestrator import STOPPED
+from farm.run.job import STOPPED
 
 if TYPE_CHECKING:
     from farm.analysis.importance import Ranked
@@ -230,7 +230,8 @@ def begin(
         troubles += missing
         if missing and not options.boards:
             return [], troubles
-        return run_part(options, types, wish_of(claim, number), phases), troubles
+        jobs, stopped = run_part(options, types, wish_of(claim, number), phases)
+        return jobs, [*troubles, *[STOPPED] * (stopped and not was_stopped(jobs))]
     except FarmError as error:
         err().print(error_text(error))
         return [], [*troubles, f"{claim.record.asked[number].part or 'the night'}: {error.message}"]

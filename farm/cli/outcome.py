@@ -105,7 +105,7 @@ def unread(result: IngestResult) -> JournalError:
 
 def was_stopped(jobs: Sequence[Job]) -> bool:
     """Return whether a user ended one of these jobs, and so all that was to follow."""
-    from farm.run.orchestrator import STOPPED
+    from farm.run.job import STOPPED
 
     return any(job.view.reason == STOPPED for job in jobs)
 

@@ -153,7 +153,7 @@ def resume_one(claim: Claim, types: Mapping[str, BoardType], *, close: bool, say
         UsageError: a file that its lab was made of is gone.
         InfraError: a process of it does not end, or its lab is not to be had.
     """
-    from farm.run.orchestrator import STOPPED
+    from farm.run.job import STOPPED
     from farm.run.resumption import await_alone, look
 
     record = claim.record
@@ -194,7 +194,7 @@ def _finish(
     ``ending`` is why nothing of it is to run any more, or empty.
     """
     from farm.cli.night import begin
-    from farm.run.orchestrator import STOPPED
+    from farm.run.job import STOPPED
     from farm.run.resumption import settled
 
     parts = claim.record.begun(number)
@@ -203,26 +203,34 @@ def _finish(
             return [], [f"{claim.record.asked[number].part}: not begun, {ending}"]
         return begin(claim, number, types, Phases())
     jobs: list[Job] = []
+    stopped = False
     for part in parts:
-        if ending or was_stopped(jobs) or all(settled(s, views[s.job]) for s in part.jobs):
+        if ending or stopped or all(settled(s, views[s.job]) for s in part.jobs):
             jobs += _end(part, views, ending or STOPPED, say)
         else:
-            jobs += _go_on(part, views, types, claim.record.folder, say)
-    if not ending and not was_stopped(jobs):
-        jobs += _follow_up(claim, number, jobs, types, say)
-    return jobs, []
+            more, stopped = _go_on(part, views, types, claim.record.folder, say)
+            jobs += more
+        stopped = stopped or was_stopped(jobs)
+    if not ending and not stopped:
+        more, stopped = _follow_up(claim, number, jobs, types, say)
+        jobs += more
+    return jobs, [STOPPED] * (stopped and not was_stopped(jobs))
 
 
 def _follow_up(
     claim: Claim, number: int, jobs: Sequence[Job], types: Mapping[str, BoardType], say: Say
-) -> list[Job]:
-    """Run the follow-ups that were not begun, if there is anything to follow."""
+) -> tuple[list[Job], bool]:
+    """Run the follow-ups that were not begun, if there is anything to follow.
+
+    Returns them, and whether a user stopped them.
+    """
     from farm.cli.followup import follow_up
 
     options = options_of(claim.record, number)
     came = {verdict for job in jobs for verdict in job.view.final_verdicts().values()}
-    if not options.rules or not any(one.is_failure or one in LEFT_OPEN for one in came):
-        return []
+    wanting = any(one.is_failure or one in LEFT_OPEN for one in came)
+    if not options.rules or not (wanting or any(job.view.lost for job in jobs)):
+        return [], False
     part = claim.record.begun(number)[0]
     try:
         with _lab(part, types, claim.record.folder / "lab") as address:
@@ -233,7 +241,7 @@ def _follow_up(
                 end_leases_of_killed_jobs(address)
     except FarmError as error:
         say(f"no follow-ups: {error.message}")
-        return []
+        return [], False
 
 
 def _morning(
@@ -252,14 +260,14 @@ def _morning(
 
 def _go_on(
     part: Part, views: Views, types: Mapping[str, BoardType], folder: Path, say: Say
-) -> list[Job]:
-    """Run what is left of jobs, and return them all."""
+) -> tuple[list[Job], bool]:
+    """Run what is left of jobs; return them all, and whether a user stopped them."""
     from farm.board import payload
     from farm.lab.coordinator import Coordinator, local_host
     from farm.lab.lease import new_identity
     from farm.lab.reconcile import end_dead_leases
     from farm.run.job import JobSpec
-    from farm.run.resumption import as_placed, resumption
+    from farm.run.resumption import DEADLY, as_placed, resumption
 
     names = {as_placed(spec, views[spec.job]).board for spec in part.jobs}
     with _lab(part, types, folder / "lab") as address:
@@ -282,14 +290,15 @@ def _go_on(
         payload.build()
         failpoints.hit("resume.prepared")
         try:
-            jobs, _ = orchestrate([one for one in found if isinstance(one, JobSpec)])
+            jobs, stopped = orchestrate([one for one in found if isinstance(one, JobSpec)])
         finally:
             end_leases_of_killed_jobs(address)
     ran = {job.spec.job: job for job in jobs}
-    return [
-        ran.get(spec.job) or _ended(spec, views[spec.job], str(reason), say)
+    every = [
+        ran.get(spec.job) or _ended(spec, views[spec.job], str(reason), say, lost=reason != DEADLY)
         for spec, reason in zip(part.jobs, found, strict=True)
     ]
+    return every, stopped
 
 
 @contextlib.contextmanager
@@ -314,8 +323,8 @@ def _end(part: Part, views: Views, reason: str, say: Say) -> list[Job]:
     return [_ended(spec, views[spec.job], reason, say) for spec in part.jobs]
 
 
-def _ended(spec: JobSpec, view: JobView, reason: str, say: Say) -> Job:
-    """Return a job that does not go on, its journal ended."""
+def _ended(spec: JobSpec, view: JobView, reason: str, say: Say, *, lost: bool = False) -> Job:
+    """Return a job that does not go on, its journal ended; ``lost`` is as in JobFinished."""
     from farm.run.closing import close
     from farm.run.orchestrator import Job
     from farm.run.resumption import as_placed, look, settled
@@ -323,7 +332,8 @@ def _ended(spec: JobSpec, view: JobView, reason: str, say: Say) -> Job:
 
     if not view.over:
         try:
-            close(spec, "" if settled(spec, view) else reason)
+            done = settled(spec, view)
+            close(spec, "" if done else reason, lost=lost and not done)
             view = look(spec)
         except JournalError as error:
             say(str(error))

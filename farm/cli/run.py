@@ -221,8 +221,8 @@ def run(
         bool,
         typer.Option(
             "--retry-infra",
-            help="Try what board or lab left open (INFRA) on another board of the type, or on the "
-            "same once more.",
+            help="Try on another board of the type, or on the same once more, what was left open: "
+            "INFRA, and what never ran since board, lab or worker was lost.",
         ),
     ] = False,
     retry_new: Annotated[

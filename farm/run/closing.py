@@ -65,10 +65,11 @@ def artifacts(folder: Path, journal: Path) -> Iterator[events.Artifact]:
         yield events.Artifact(name=path.name, path=relative, sha256=digest, kind=kind)
 
 
-def close(spec: JobSpec, reason: str) -> None:
+def close(spec: JobSpec, reason: str, *, lost: bool = False) -> None:
     """End the journal of a job whose worker cannot do so any more.
 
-    Without a ``reason`` all its tests have their verdicts.
+    Without a ``reason`` all its tests have their verdicts; ``lost`` is as in
+    :class:`farm.events.JobFinished`.
 
     Raises:
         JournalError: somebody else writes it, it is damaged, or cannot be written.
@@ -78,4 +79,4 @@ def close(spec: JobSpec, reason: str) -> None:
             journal.write(started(spec))
         for event in artifacts(spec.folder, spec.journal):
             journal.write(event)
-        journal.write(events.JobFinished(ok=not reason, reason=reason))
+        journal.write(events.JobFinished(ok=not reason, reason=reason, lost=lost))

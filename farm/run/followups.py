@@ -113,16 +113,18 @@ def _troubled(jobs: Sequence[Job]) -> set[str]:
 
 
 def _was_left(job: Job) -> bool:
-    """Return whether board or lab is why a job left tests open, and another try may settle them."""
-    view = job.view
-    if view.reason == TIME_BOX:
+    """Return whether the farm is why a job left tests open, and another try may settle them.
+
+    That is where board, lab or worker was lost, before a test or in the midst of it, or where a
+    test's second attempt was INFRA as well. Tests that somebody kept from running are not tried.
+    """
+    if job.view.reason == TIME_BOX:
         return False
-    if not view.planned:
-        return not view.ok and view.state in ("starting", "waiting")
-    if not view.finished:
-        return bool(_left_open(job))
-    verdicts = view.final_verdicts()
-    return any(verdicts[nodeid] is Verdict.INFRA for nodeid in _left_open(job) or ())
+    left = _left_open(job)
+    if job.view.lost:
+        return left is None or bool(left)
+    verdicts = job.view.final_verdicts()
+    return any(verdicts[nodeid] is Verdict.INFRA for nodeid in left or ())
 
 
 def _left_open(job: Job) -> list[str] | None:

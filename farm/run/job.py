@@ -30,6 +30,9 @@ LATE = 6
 TIME_BOX = "the time box ended"
 """Why tests never ran that there was no time left for."""
 
+STOPPED = "stopped by the user"
+"""Why a job ended that a user ended."""
+
 TAKEN = 70
 """Exit code of a worker whose board somebody else holds now."""
 

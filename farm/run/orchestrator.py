@@ -21,7 +21,7 @@ from typing import Protocol
 from farm import events, failpoints
 from farm.errors import InfraError, JournalError
 from farm.run.closing import close
-from farm.run.job import STOP_S, TAKEN, UNWRITABLE, JobSpec
+from farm.run.job import STOP_S, STOPPED, TAKEN, UNWRITABLE, JobSpec
 from farm.run.view import Follower, JobView
 
 TICK_S = 0.2
@@ -32,9 +32,6 @@ SILENT_S = 900.0
 
 STRESS_CASES = 4
 """Stress cases of one test, at most: each may go on for as long as was asked for."""
-
-STOPPED = "stopped by the user"
-"""Why a job ended that a user ended."""
 
 NO_PROXY = "127.0.0.1,localhost"
 
@@ -178,13 +175,13 @@ class Orchestrator:
         job.exit = code
         job.over = True
         if not job.view.over:
-            self._close(job, _death(code, job.spec))
+            self._close(job, STOPPED if self.interrupts else _death(code, job.spec))
         failpoints.hit("controller.ended")
 
     def _close(self, job: Job, reason: str) -> None:
         """End a dead worker's journal, so that it says what became of the job."""
         try:
-            close(job.spec, reason)
+            close(job.spec, reason, lost=reason != STOPPED)
             for event in job.follower.news():
                 self._hear(job, event)
         except JournalError as error:

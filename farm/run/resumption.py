@@ -17,6 +17,9 @@ from farm.run.view import Follower, JobView
 MAX_RESUMES = 3
 """How often a job is gone on with: one that takes its controller down with it has to end."""
 
+DEADLY = f"its controller died {MAX_RESUMES + 1} times"
+"""Why such a job ended."""
+
 GONE_S = STOP_S + RELEASE_S
 """How long what a dead controller leaves behind may take to end by itself, in seconds."""
 
@@ -77,7 +80,7 @@ def resumption(spec: JobSpec, view: JobView, places: Mapping[str, Place]) -> Job
 
 def _obstacle(spec: JobSpec, view: JobView, places: Mapping[str, Place]) -> str:
     if view.resumed >= MAX_RESUMES:
-        return f"its controller died {MAX_RESUMES + 1} times"
+        return DEADLY
     if spec.wanted is not None:
         return ""  # it has no board yet: any that will do then
     place = places.get(spec.board)

@@ -41,7 +41,8 @@ class JobView:
     ``last`` holds what each test's last attempt amounts to, over its replicates so far; ``told``
     has every replicate of every attempt in the order in which they ended. ``attempts`` is the
     number of each test's last attempt, ``boots`` that of the last boot, ``resumed`` how often the
-    job was gone on with; ``orphaned`` where it ended because its controller had died.
+    job was gone on with; ``orphaned`` where it ended because its controller had died, ``lost``
+    where board, lab or worker was lost.
     """
 
     board: str
@@ -58,6 +59,7 @@ class JobView:
     spent: dict[str, float] = field(default_factory=dict)
     finished: bool = False
     orphaned: bool = False
+    lost: bool = False
     resumed: int = 0
     boots: int = 0
     ok: bool = False
@@ -106,9 +108,10 @@ class JobView:
                 self.complaint = event.line
             case events.JobFinished():
                 self.finished, self.ok, self.reason = True, event.ok, event.reason
-                self.orphaned = event.orphaned
+                self.orphaned, self.lost = event.orphaned, event.lost
             case events.JobResumed():
-                self.finished, self.ok, self.reason, self.orphaned = False, False, "", False
+                self.finished = self.ok = self.orphaned = self.lost = False
+                self.reason = ""
                 self.resumed += 1
             case _:
                 pass
@@ -131,6 +134,7 @@ class JobView:
         """Note that the worker is gone; ``reason`` counts if the journal gives none."""
         if not self.finished:
             self.ok = False
+            self.lost = True
             self.reason = self.reason or reason
         self.current = ""
 

@@ -17,6 +17,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from farm import events, failpoints, paths
 from farm.errors import FarmError, JournalError, LabError
@@ -29,7 +30,7 @@ from farm.model import Verdict
 from farm.run import joblist
 from farm.run.closing import resumed, started
 from farm.run.interrupts import uninterrupted
-from farm.run.job import LATE, STOP_S, TAKEN, TIME_BOX, UNWRITABLE, JobSpec
+from farm.run.job import LATE, STOP_S, STOPPED, TAKEN, TIME_BOX, UNWRITABLE, JobSpec
 from farm.run.journal import JournalWriter
 from farm.run.view import JobView
 from farm.suites import EVERY_MARKER
@@ -49,6 +50,13 @@ ENDINGS = {
     LATE: TIME_BOX,
 }
 """What pytest's exit codes mean where it ran no test and nobody asked it to stop."""
+
+
+class Ending(NamedTuple):
+    """Why a job ended early, empty where it did not; ``lost`` as in JobFinished."""
+
+    reason: str = ""
+    lost: bool = False
 
 
 class Stop:
@@ -75,6 +83,11 @@ class Stop:
             self._armed = False
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    @property
+    def ending(self) -> Ending:
+        """How a job ends that is interrupted: it is lost, unless that is a user's wish."""
+        return Ending(self.reason or "interrupted", self.reason != STOPPED)
+
     def listen(self, commands: int) -> None:
         """Take a line or the end of a descriptor as a wish; runs in a thread of its own."""
         while reason := os.read(commands, 1024):
@@ -96,7 +109,7 @@ class Worker:
 
     def run(self) -> int:
         """Do the job; return the process's exit code."""
-        reason = ""
+        end = Ending()
         clean = False
         try:
             with uninterrupted():  # whatever happens from here on has a journal to go to
@@ -106,12 +119,12 @@ class Worker:
                 try:
                     self._take(journal)
                 except FarmError as error:
-                    reason = error.message
-            if self._lease is not None and not reason:
-                reason = self._suites()
-                clean = not reason
+                    end = Ending(error.message, lost=True)
+            if self._lease is not None and not end.reason:
+                end = self._suites()
+                clean = not end.reason
         except KeyboardInterrupt:
-            reason = self._stop.reason or "interrupted"
+            end = self._stop.ending
         finally:
             self._stop.disarm()
         failpoints.hit("worker.ending")
@@ -119,9 +132,12 @@ class Worker:
             try:
                 self._give_back(journal, clean)
             except FarmError as error:
-                reason = reason or error.message
+                end = end if end.reason else Ending(error.message, lost=True)
+            reason, lost = end
             orphaned = reason == ORPHANED
-            journal.write(events.JobFinished(ok=not reason, reason=reason, orphaned=orphaned))
+            journal.write(
+                events.JobFinished(ok=not reason, reason=reason, orphaned=orphaned, lost=lost)
+            )
         if reason:
             print(f"{self.spec.board}: {reason}", file=sys.stderr)
         return 1 if reason else 0
@@ -186,15 +202,17 @@ class Worker:
             os._exit(TAKEN)
         self._stop.ask(reason)
 
-    def _suites(self) -> str:
-        """Run pytest; return why the job ended early, or nothing."""
+    def _suites(self) -> Ending:
+        """Run pytest; return how the job ended."""
         import pytest
 
         with paths.working_folder(paths.testsuites()):
             code = int(pytest.main(arguments(self.spec)))
         if code == NOTHING_SELECTED and self.spec.shards > 1 and not self._stop.reason:
-            return ""  # the other boards have all that there is
-        return self._stop.reason or ending(code, _so_far(self.spec.journal))
+            return Ending()  # the other boards have all that there is
+        if self._stop.reason:
+            return self._stop.ending
+        return ending(code, _so_far(self.spec.journal))
 
     def _give_back(self, journal: JournalWriter, clean: bool) -> None:
         lease = self._lease
@@ -215,23 +233,24 @@ class Worker:
         journal.write(events.StateChanged(state="released"))
 
 
-def ending(code: int, view: JobView) -> str:
-    """Return why a job ended early, or nothing where every planned test has its verdict.
+def ending(code: int, view: JobView) -> Ending:
+    """Return how a job ended: in order where every planned test has its verdict.
 
     ``code`` is pytest's exit code; the plugin answers 3 for a board that was lost, pytest itself
     for its own trouble.
     """
     if code in ENDINGS:
-        return ENDINGS[code]
+        return Ending(ENDINGS[code])
     if not view.planned:
-        return f"pytest ended with {code} before any test; see worker.log"
+        return Ending(f"pytest ended with {code} before any test; see worker.log")
     missing = len(view.planned) - view.done
     if not missing:
-        return ""
+        return Ending()
     ended = next(reversed(view.last.values()), None)
     if ended is not None and ended.verdict in (Verdict.INFRA, Verdict.FAIL):
-        return ended.reason  # a board, or a driver under test, without which nothing more can run
-    return f"{missing} tests never ran; see worker.log"
+        # A board, or a driver under test, without which nothing more can run.
+        return Ending(ended.reason, lost=ended.verdict is Verdict.INFRA)
+    return Ending(f"{missing} tests never ran; see worker.log", lost=True)
 
 
 def _so_far(journal: Path) -> JobView:

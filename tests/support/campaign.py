@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import random
@@ -29,7 +28,10 @@ from typing import Any
 from network_lab import PERSON, SUITE, TESTS, NetworkLab
 
 from farm import events
+from farm.errors import UsageError
 from farm.failpoints import EXIT_CODE, POINTS, VARIABLE, WRITES
+from farm.store import load_run, open_store
+from farm.store.records import TestRecord
 
 SUPPORT = Path(__file__).parent
 
@@ -130,12 +132,15 @@ class Trial:
 
     def verdicts(self) -> list[Counter[str]]:
         """Return how many tests of each job ended with each verdict, as the store has it."""
-        return [
-            Counter(row["verdict"] for row in self._stored(events_[0]) if row["board"] == name)
-            for file, events_ in sorted(self.seen.items())
-            for name in [file.parent.name]
-            if events_
-        ]
+        return list(self.by_job().values())
+
+    def by_job(self) -> dict[str, Counter[str]]:
+        """Return the same by the jobs' names; what a job's last attempts came to, as such."""
+        return {
+            file.parent.name: Counter(str(one.verdict) for one in self._stored(told[0]).values())
+            for file, told in sorted(self.seen.items())
+            if told
+        }
 
     def _results(self) -> None:
         for file, seen in self.seen.items():
@@ -158,22 +163,30 @@ class Trial:
         planned = {
             key.nodeid for event in told if isinstance(event, events.Plan) for key in event.tests
         }
-        rows = [row for row in self._stored(told[0]) if row["board"] == told[0].board]
+        rows = self._stored(told[0])
         self.account.results += len(rows)
-        if len(rows) != len(planned) or len(planned) not in (0, TESTS):
-            self.account.lost.append(
-                f"{told[0].board}: {len(rows)} verdicts of {len(planned)} tests"
-            )
+        whole = len(planned) in (0, TESTS) or told[0].purpose
+        if set(rows) != planned or not whole:
+            self.account.lost.append(f"{told[0].job}: {len(rows)} verdicts of {len(planned)} tests")
         ended = dict((key[0], verdict) for key, verdict in known)
-        for row in rows:
-            verdict = ended.get(f"{SUITE}/test_{SUITE}.py::test_case[{row['params']['number']}]")
-            if row["verdict"] not in (verdict, "INFRA", "MISS"):
-                self.account.lost.append(f"{told[0].board}: {row['verdict']} is not {verdict}")
+        for nodeid, row in rows.items():
+            if row.verdict not in (ended.get(nodeid), "INFRA", "MISS"):
+                self.account.lost.append(f"{told[0].job}: {row.verdict} is not {ended.get(nodeid)}")
 
-    def _stored(self, start: events.Event) -> list[dict[str, Any]]:
+    def _stored(self, start: events.Event) -> dict[str, TestRecord]:
+        """Return the last attempt of each test of a job, as the store has it, by node id."""
         assert isinstance(start, events.JobStarted)
-        shown = self.lab.call("show", start.run, "--json")
-        return list(json.loads(shown.stdout)["cases"]) if shown.stdout else []
+        with open_store(str(self.lab.folder / "data" / "farm" / "farm.db")) as store:
+            try:
+                run = load_run(store, start.run)
+            except UsageError:  # none of it was kept
+                return {}
+        return {
+            test.nodeid: test
+            for job in run.jobs
+            if job.job == start.job
+            for test in sorted(job.tests, key=lambda one: one.attempt)
+        }
 
     def _boards(self) -> None:
         with self.lab.client() as client:

@@ -48,6 +48,7 @@ def job_of(
     follows: Sequence[str] = (),
     plan: str = "nightly",
     reason: str = "",
+    lost: bool = False,
     requirements: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Event]:
     """Return the events of a job in which tests come to this; MISS is planned and never runs."""
@@ -66,7 +67,7 @@ def job_of(
                 purpose=purpose,
                 follows=list(follows),
             ),
-            reason,
+            JobFinished(ok=not reason, reason=reason, lost=lost),
             requirements or {},
         )
     )
@@ -78,7 +79,10 @@ def job_name(board: str, purpose: Purpose = Purpose.FIRST) -> str:
 
 
 def _events(
-    tests: Mapping[str, Told], start: JobStarted, reason: str, needs: Mapping[str, Sequence[str]]
+    tests: Mapping[str, Told],
+    start: JobStarted,
+    end: JobFinished,
+    needs: Mapping[str, Sequence[str]],
 ) -> Iterator[Event]:
     now = start.t
     yield start
@@ -103,7 +107,7 @@ def _events(
                 reason=REASONS.get(verdict, ""),
                 duration_s=0.5,
             )
-    yield JobFinished(t=now + 1.0, ok=not reason, reason=reason)
+    yield end.model_copy(update={"t": now + 1.0})
 
 
 def keep(store: Store, folder: Path, jobs: Iterable[Sequence[Event]]) -> str:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nights import job_name, job_of, keep, nodeid
 
-from farm.events import Effort, ImageInfo, Plan, StateChanged
+from farm.events import Effort, ImageInfo, JobFinished, Plan
 from farm.model import Purpose, Verdict
 from farm.run.followups import MAX_REPEATED, Rules, repeats, retries, spec_of
-from farm.run.job import TIME_BOX, JobSpec
+from farm.run.job import STOPPED, TIME_BOX, JobSpec
 from farm.run.orchestrator import Job
 from farm.run.view import Follower, JobView
 from farm.store import open_store
@@ -40,10 +40,17 @@ def spec(board: str, purpose: Purpose = Purpose.FIRST) -> JobSpec:
     )
 
 
-def over(board: str, tests: dict[str, Verdict], reason: str = "", *, dead: bool = False) -> Job:
-    """Return a job that is over; ``dead`` says that its worker died."""
+def over(
+    board: str,
+    tests: dict[str, Verdict],
+    reason: str = "",
+    *,
+    lost: bool = False,
+    dead: bool = False,
+) -> Job:
+    """Return a job that is over; ``dead`` says that nobody could end its journal."""
     view = JobView(board)
-    told = job_of(tests, board=board, reason=reason)
+    told = job_of(tests, board=board, reason=reason, lost=lost)
     for event in told[:-1] if dead else told:
         view.add(event)
     view.close("the job's worker was killed")
@@ -83,24 +90,32 @@ def test_a_board_that_was_in_trouble_itself_comes_last() -> None:
         over(A, {"one": FAIL, "two": MISS}, "my.ko does not load"),
         over(A, {"one": PASS, "two": MISS}, TIME_BOX),
         over(A, {"one": INFRA, "two": MISS}, TIME_BOX),
+        over(A, {"one": PASS, "two": MISS}, STOPPED),
     ],
-    ids=["settled", "driver under test", "time box", "time box after trouble"],
+    ids=["settled", "driver under test", "time box", "time box after trouble", "stopped"],
 )
 def test_what_another_try_would_not_settle_is_left(job: Job) -> None:
     assert retries([job], at_hand(A, B)) == []
 
 
-def test_a_dead_worker_leaves_its_rest_to_a_retry() -> None:
-    (found,) = retries([over(A, {"one": PASS, "two": MISS}, dead=True)], at_hand(B))
+@pytest.mark.parametrize("how", [{"lost": True}, {"dead": True}], ids=["told", "not told"])
+def test_a_dead_worker_leaves_its_rest_to_a_retry(how: dict[str, bool]) -> None:
+    """Also where it died between two tests, so that none of them is INFRA."""
+    job = over(A, {"one": PASS, "two": MISS, "three": FAIL}, "was killed by SIGKILL", **how)
+    (found,) = retries([job], at_hand(B))
     assert found.tests == [nodeid("two")]
 
 
-@pytest.mark.parametrize(("state", "number"), [("waiting", 1), ("leased", 0)])
-def test_a_job_that_never_got_its_board_is_tried_as_a_whole(state: str, number: int) -> None:
-    """One that got it and has no plan could not collect its tests: no board helps with that."""
+def test_a_lost_job_that_left_nothing_open_is_not_retried() -> None:
+    job = over(A, {"one": PASS, "two": FAIL}, "the board does not go off", lost=True)
+    assert retries([job], at_hand(A, B)) == []
+
+
+@pytest.mark.parametrize(("lost", "number"), [(True, 1), (False, 0)])
+def test_a_job_that_was_lost_before_its_plan_is_tried_as_a_whole(lost: bool, number: int) -> None:
+    """One that could not collect its tests, or had none, is helped by no board."""
     job = Job(spec(A).model_copy(update={"select": ["x"]}), JobView(A), Follower(Path("none")))
-    job.view.add(StateChanged(state=state))
-    job.view.close("held by somebody")
+    job.view.add(JobFinished(ok=False, reason="no plan", lost=lost))
     found = retries([job], at_hand(B))
     assert len(found) == number
     for one in found:

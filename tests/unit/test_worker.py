@@ -8,9 +8,9 @@ import pytest
 
 from farm import events
 from farm.model import Verdict
-from farm.run.job import JobSpec
+from farm.run.job import LATE, STOPPED, TIME_BOX, JobSpec
 from farm.run.view import JobView
-from farm.run.worker import arguments, ending
+from farm.run.worker import Stop, arguments, ending
 
 
 def view(planned: int, *verdicts: Verdict) -> JobView:
@@ -23,21 +23,35 @@ def view(planned: int, *verdicts: Verdict) -> JobView:
 
 
 @pytest.mark.parametrize(
-    ("code", "seen", "reason"),
+    ("code", "seen", "reason", "lost"),
     [
-        (0, view(1, Verdict.PASS), ""),
-        (1, view(1, Verdict.FAIL), ""),
-        (3, view(1, Verdict.INFRA), ""),
-        (3, view(2, Verdict.INFRA), "silence"),
-        (1, view(2, Verdict.FAIL), "silence"),
-        (3, view(2, Verdict.PASS), "1 tests never ran; see worker.log"),
-        (3, JobView("board"), "pytest ended with 3 before any test; see worker.log"),
-        (2, view(2), "a suite could not be collected; see worker.log"),
-        (5, JobView("board"), "no test was selected"),
+        (0, view(1, Verdict.PASS), "", False),
+        (1, view(1, Verdict.FAIL), "", False),
+        (3, view(1, Verdict.INFRA), "", False),
+        (3, view(2, Verdict.INFRA), "silence", True),
+        (1, view(2, Verdict.FAIL), "silence", False),
+        (3, view(2, Verdict.PASS), "1 tests never ran; see worker.log", True),
+        (3, JobView("board"), "pytest ended with 3 before any test; see worker.log", False),
+        (2, view(2), "a suite could not be collected; see worker.log", False),
+        (5, JobView("board"), "no test was selected", False),
+        (LATE, view(2, Verdict.PASS), TIME_BOX, False),
     ],
 )
-def test_how_a_job_ended(code: int, seen: JobView, reason: str) -> None:
-    assert ending(code, seen) == reason
+def test_how_a_job_ended(code: int, seen: JobView, reason: str, lost: bool) -> None:
+    assert ending(code, seen) == (reason, lost)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lost"),
+    [(STOPPED, False), ("nothing happened for 900 s", True), ("terminated", True), ("", True)],
+)
+def test_a_job_is_lost_unless_a_user_ended_it(
+    asked: str, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.kill", lambda pid, number: None)
+    stop = Stop()
+    stop.ask(asked)
+    assert stop.ending == (asked or "interrupted", lost)
 
 
 def test_what_pytest_is_told(tmp_path: Path) -> None:
