@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -57,6 +58,21 @@ WORST_FIRST = (
     Verdict.SKIP,
 )
 """Verdicts from what needs a look to what does not; several together count as the first."""
+
+
+SHOWN_FIRST = (
+    *(one for one in WORST_FIRST if one.is_failure or one.is_gap),
+    Verdict.PASS,
+    Verdict.SKIP,
+    Verdict.XFAIL,
+)
+"""Verdicts in the order in which counts of them are shown: what needs a look, then what passed."""
+
+
+def tally(verdicts: Iterable[Verdict]) -> dict[Verdict, int]:
+    """Return how often each verdict occurs, in the order in which that is shown."""
+    counted = Counter(verdicts)
+    return {verdict: counted[verdict] for verdict in SHOWN_FIRST if counted[verdict]}
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict | None:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farm.analysis.verdicts import count
-from farm.model import WORST_FIRST, Verdict, worst
+from farm.model import WORST_FIRST, Verdict, tally, worst
 from farm.store.records import RunRecord
 
 
@@ -53,7 +52,7 @@ def requirements(
     return tuple(
         RequirementRow(
             name,
-            {board: count(verdicts) for board, verdicts in found[name].items()},
+            {board: tally(verdicts) for board, verdicts in found[name].items()},
             *(known or {}).get(name, ("", "")),
         )
         for name in sorted(found, key=_natural)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from farm.analysis.verdicts import count, exit_code, total
-from farm.model import Verdict
+from farm.analysis.verdicts import exit_code, total
+from farm.model import Verdict, tally
 from farm.settling import in_order
 from farm.store import Store, load_run
 from farm.store.records import JobRecord, RunRecord, TestRecord
@@ -61,7 +61,7 @@ def summarise(run: RunRecord) -> RunSummary:
             journal=job.journal,
             ok=job.ok,
             reason=job.reason or job.problem,
-            verdicts=count(test.verdict for test in job.final_tests),
+            verdicts=tally(test.verdict for test in job.final_tests),
         )
         for job in run.jobs
     )

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from farm.model import WORST_FIRST, Verdict
-
-
-def count(verdicts: Iterable[Verdict]) -> dict[Verdict, int]:
-    """Return how often each verdict occurs, worst first; those that do not occur are left out."""
-    counted = Counter(verdicts)
-    return {verdict: counted[verdict] for verdict in WORST_FIRST if counted[verdict]}
+from farm.model import Verdict, tally
 
 
 def total(counts: Iterable[Mapping[Verdict, int]]) -> dict[Verdict, int]:
-    """Return the sum of several counts, worst first."""
+    """Return the sum of several counts."""
     summed: Counter[Verdict] = Counter()
     for one in counts:
         summed.update(one)
-    return {verdict: summed[verdict] for verdict in WORST_FIRST if summed[verdict]}
+    return tally(summed.elements())
 
 
 def exit_code(counts: Mapping[Verdict, int]) -> int:

@@ -8,8 +8,7 @@ from typing import Any
 
 from farm.analysis import exit_of, summarise
 from farm.analysis.judgement import Judgement, judge
-from farm.analysis.verdicts import count
-from farm.model import Verdict
+from farm.model import Verdict, tally
 from farm.report.text import iso, number
 from farm.store.records import BootRecord, JobRecord, RunLine, RunRecord, TestRecord
 
@@ -181,7 +180,7 @@ def _job(job: JobRecord) -> dict[str, Any]:
         "ok": job.ok,
         "reason": job.reason,
         "problem": job.problem,
-        "verdicts": _verdicts(count(test.verdict for test in job.final_tests)),
+        "verdicts": _verdicts(tally(test.verdict for test in job.final_tests)),
         "boots": [_boot(boot) for boot in job.boots],
         "states": [
             {"at": iso(one.at), "state": one.state, "detail": one.detail} for one in job.states

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from farm.analysis.matrix import Matrix, MatrixCell, alike
-from farm.analysis.verdicts import count, total
-from farm.model import WORST_FIRST, Verdict
+from farm.analysis.verdicts import total
+from farm.model import WORST_FIRST, Verdict, tally
 from farm.report.numbers import quantity
 from farm.report.text import one_line, shorten
 from farm.store.records import JobRecord, RunRecord, TestRecord
@@ -37,7 +37,7 @@ def render(run: RunRecord) -> str:
 
 
 def _boards(jobs: Sequence[JobRecord]) -> Iterator[str]:
-    counts = [count(test.verdict for test in job.final_tests) for job in jobs]
+    counts = [tally(test.verdict for test in job.final_tests) for job in jobs]
     shown = tuple(total(counts))
     yield from _head("board", "type", "image", "kernel", *(verdict.value for verdict in shown))
     for job, verdicts in zip(jobs, counts, strict=True):

@@ -11,8 +11,8 @@ from farm.analysis.judgement import Judgement, Judgements, judge
 from farm.analysis.requirements import RequirementRow, requirements
 from farm.analysis.summary import second_attempts
 from farm.analysis.trend import History, Trend, trends
-from farm.analysis.verdicts import count, total
-from farm.model import WORST_FIRST, Verdict
+from farm.analysis.verdicts import total
+from farm.model import WORST_FIRST, Verdict, tally
 from farm.store.records import ComplaintRecord, JobRecord, RunRecord, TestRecord
 
 MAX_DETAILED = 1500
@@ -201,7 +201,7 @@ def _by_suite(rows: Iterable[RequirementRow]) -> tuple[RequirementSuite, ...]:
         RequirementSuite(
             suite,
             tuple(members),
-            count(
+            tally(
                 verdict for row in members for verdict, names in row.boards.items() for _ in names
             ),
         )
@@ -304,7 +304,7 @@ def _suite(name: str, cases: Sequence[Case]) -> Suite:
             tests.setdefault(case.test.test, []).append(case)
     return Suite(
         name,
-        count(case.test.verdict for case in cases),
+        tally(case.test.verdict for case in cases),
         tuple((test, tuple(members)) for test, members in tests.items()),
         tuple(folded.items()),
     )
@@ -326,7 +326,7 @@ def _board(job: JobRecord) -> Board:
     running = {test.nodeid for test in job.tests}
     return Board(
         job=job,
-        verdicts=count(test.verdict for test in job.final_tests),
+        verdicts=tally(test.verdict for test in job.final_tests),
         facts=_facts(job),
         devices=_devices(topology),
         groups=_groups(topology),

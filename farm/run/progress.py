@@ -189,7 +189,7 @@ def console_lines(folder: Path, count: int) -> list[str]:
 def verdicts(counts: Mapping[Verdict, int]) -> Text:
     """Return how many tests ended with each verdict, in words."""
     text = Text()
-    for verdict, number in sorted(counts.items()):
+    for verdict, number in counts.items():
         text.append(f"{number} {verdict} ", style=STYLES[verdict])
     return text
 

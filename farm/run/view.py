@@ -5,13 +5,12 @@ A view is a fold over events; it does no I/O but following the journal as it gro
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from farm import events
 from farm.errors import JournalError
-from farm.model import WITHIN, Verdict, amount
+from farm.model import WITHIN, Verdict, amount, tally
 from farm.run.tail import Tail
 
 ATTEMPTS = 2
@@ -170,14 +169,13 @@ class JobView:
         """Return how long the job was in any of these states, in seconds."""
         return sum(self.spent.get(state, 0.0) for state in states)
 
-    def counts(self) -> Counter[Verdict]:
-        """Return verdicts so far, by a test's last attempt."""
-        return Counter(finding.verdict for finding in self.last.values())
+    def counts(self) -> dict[Verdict, int]:
+        """Return how many tests have each verdict so far, by their last attempts."""
+        return tally(finding.verdict for finding in self.last.values())
 
     def final_counts(self) -> dict[Verdict, int]:
         """Return how many tests of a job that is over have each verdict."""
-        found = Counter(self.final_verdicts().values())
-        return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
+        return tally(self.final_verdicts().values())
 
     def final_verdicts(self) -> dict[str, Verdict]:
         """Return the verdicts of a job that is over: cut short is INFRA, not reached is MISS."""

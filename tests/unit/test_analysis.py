@@ -12,8 +12,7 @@ from farm.analysis import exit_code, summarise, unsettled
 from farm.analysis.matrix import matrix
 from farm.analysis.requirements import requirements
 from farm.analysis.trend import Trend
-from farm.analysis.verdicts import count
-from farm.model import WORST_FIRST, Verdict, worst
+from farm.model import SHOWN_FIRST, WORST_FIRST, Verdict, tally, worst
 from farm.store.fold import fold_journal
 from farm.store.records import JobRecord, Point, RunRecord
 
@@ -40,12 +39,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> JobRecord:
     ],
 )
 def test_exit_codes(verdicts: list[Verdict], code: int) -> None:
-    assert exit_code(count(verdicts)) == code
-    assert exit_code({Verdict.FAIL: 0, **count(verdicts)}) == code
+    assert exit_code(tally(verdicts)) == code
+    assert exit_code({Verdict.FAIL: 0, **tally(verdicts)}) == code
 
 
 def test_every_verdict_has_its_place() -> None:
-    assert sorted(WORST_FIRST) == sorted(Verdict)
+    assert sorted(WORST_FIRST) == sorted(SHOWN_FIRST) == sorted(Verdict)
+    shown = " ".join(tally(Verdict))
+    assert shown == "FAIL ERROR XPASS NEW INFRA MISS PASS SKIP XFAIL"
     assert worst([Verdict.SKIP, Verdict.PASS]) is Verdict.PASS
     assert worst([Verdict.PASS, Verdict.FAIL, Verdict.MISS]) is Verdict.FAIL
     assert worst([]) is None
@@ -65,7 +66,7 @@ def test_a_job_that_planned_nothing_makes_the_run_a_gap(job: JobRecord, tmp_path
 
 def test_what_to_repeat_is_what_failed_or_told_nothing(job: JobRecord) -> None:
     verdicts = [test.verdict for _, test in unsettled(RunRecord("r", 0.0, (job,)))]
-    assert count(verdicts) == {
+    assert tally(verdicts) == {
         Verdict.FAIL: 3,
         Verdict.ERROR: 1,
         Verdict.XPASS: 1,
