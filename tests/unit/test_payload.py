@@ -540,3 +540,11 @@ def test_wrong_usage_says_what_there_is(payload: Payload, arguments: list[str]) 
 
     assert done.returncode == 2
     assert "payload run CASE [key=value]" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_who_asks_for_help_gets_it(payload: Payload, word: str) -> None:
+    done = subprocess.run([payload.path, word], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "payload run CASE [key=value]" in done.stdout

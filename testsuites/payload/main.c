@@ -9,7 +9,7 @@
 
 #define EXIT_USAGE 2
 
-static int usage(void)
+static int help(FILE *to, int status)
 {
 	fputs("payload --list [--json]\n"
 	      "	lists the cases: suite, name, what it checks, its parameters with their defaults\n"
@@ -21,8 +21,13 @@ static int usage(void)
 	      "	takes commands from stdin, one a line: counters, run, facts, topology, jiffies, ping, quit\n"
 	      "payload frame STATUS\n"
 	      "	prints stdin with a number and a checksum on each line, and STATUS on the last\n",
-	      stderr);
-	return EXIT_USAGE;
+	      to);
+	return status;
+}
+
+static int usage(void)
+{
+	return help(stderr, EXIT_USAGE);
 }
 
 static bool nothing_to_read(struct watch *watch)
@@ -85,6 +90,8 @@ int main(int argc, char **argv)
 		return serve();
 	if (argc == 3 && !strcmp(argv[1], "frame"))
 		return frame(argv[2]);
+	if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")))
+		return help(stdout, 0);
 	if (argc == 2 && !strcmp(argv[1], "--list"))
 		list_text(&out);
 	else if (argc == 3 && !strcmp(argv[1], "--list") && !strcmp(argv[2], "--json"))
