@@ -68,6 +68,11 @@ _NAMED = {
     "controller.freed": "what dead jobs held is free",
     "controller.kept": "the store has the results, the report is written",
     "controller.forgotten": "the run's record is gone",
+    "telling.record": "how far telling people of a night came is about to be written down",
+    "telling.recorded": "that they are to be told is on disk, nobody was",
+    "telling.begun": "that somebody is being told is on disk, nothing was sent",
+    "telling.sent": "it was sent, or could not be; that is not on disk",
+    "telling.marked": "it is on disk",
     "resume.claimed": "a dead controller's run is ours to finish",
     "resume.alone": "none of its workers or keepers is left",
     "resume.prepared": "its jobs are to go on, in writing",
@@ -93,7 +98,7 @@ POINTS: Mapping[str, str] = {**_NAMED, **_JOURNAL}
 """Every failpoint, and what has or has not happened where it is."""
 
 WRITES = frozenset(
-    {"controller.specs", "controller.record", "keeper.record"}
+    {"controller.specs", "controller.record", "keeper.record", "telling.record"}
     | {name for name in _JOURNAL if name.endswith(".before")}
 )
 """Those that stand before something is written to the disk."""

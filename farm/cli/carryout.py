@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
     from farm.run.plan import Wish
-    from farm.run.unfinished import Claim
+    from farm.run.unfinished import Claim, RunRecord
 
 
 def carry_out(
@@ -43,7 +43,10 @@ def carry_out(
     """
     claim = new_claim(options, [asked_of(options, select)])
     jobs, _ = run_part(options, types, wish_of(claim, 0), phases)
-    return conclude(claim, jobs, phases)
+    outcome = conclude(claim, jobs, phases)
+    if outcome.kept:
+        claim.forget()
+    return outcome
 
 
 def run_part(
@@ -84,22 +87,17 @@ def conclude(claim: Claim, jobs: Sequence[Job], phases: Phases) -> Outcome:
     """Keep the results of a run's jobs and write its report; tell on stderr what goes wrong."""
     split_time([job for job in jobs if not job.spec.purpose], phases)
     with phases.phase("report"):
-        return settle(claim, jobs)
+        return settle(claim.record, jobs)
 
 
-def settle(claim: Claim, jobs: Sequence[Job], *, at_any_rate: bool = False) -> Outcome:
-    """Keep the results of a run whose jobs are over, and forget that it was owed.
-
-    Where something could not be kept it stays owed, unless it is to be forgotten ``at_any_rate``.
-    """
-    record = claim.record
+def settle(record: RunRecord, jobs: Sequence[Job]) -> Outcome:
+    """Keep the results of a run whose jobs are over; where something is not kept it stays owed."""
     report, troubles = keep(record.db, record.run, [job.spec for job in jobs], record.folder)
     for trouble in troubles:
         print(error_text(trouble), file=sys.stderr)
     failpoints.hit("controller.kept")
-    if at_any_rate or not troubles:
-        claim.forget()
-    return Outcome(record.run, jobs, exit_of(jobs) or (3 if troubles else 0), report)
+    code = exit_of(jobs) or (3 if troubles else 0)
+    return Outcome(record.run, jobs, code, report, kept=not troubles)
 
 
 def end_leases_of_killed_jobs(address: str) -> None:

@@ -21,6 +21,7 @@ from farm.run.job import STOPPED
 
 if TYPE_CHECKING:
     from farm.analysis.importance import Ranked
+    from farm.cli.outcome import Outcome
     from farm.inventory import BoardType
     from farm.plans import Plan, PlanSource
     from farm.run.orchestrator import Job
@@ -186,10 +187,11 @@ def _options(
     )
 
 
-def carry_out_night(night: Night) -> tuple[list[Job], MorningReport]:
+def carry_out_night(night: Night) -> tuple[Claim, Outcome, MorningReport]:
     """Run a night's parts one after the other, keep the results, and compare them.
 
-    A part that cannot run costs none of the others; each gets its share of the time that is left.
+    The run stays owed until people were told. A part that cannot run costs none of the others; each
+    gets its share of the time that is left.
     """
     plan, phases = night.plan, Phases()
     deadline = None if plan.time_box is None else time.time() + plan.time_box
@@ -205,6 +207,7 @@ def carry_out_night(night: Night) -> tuple[list[Job], MorningReport]:
             )
             for part in night.parts
         ],
+        plan.tell,
     )
     jobs: list[Job] = []
     troubles: list[str] = []
@@ -215,7 +218,7 @@ def carry_out_night(night: Night) -> tuple[list[Job], MorningReport]:
         if STOPPED in missing or was_stopped(jobs):
             break
     outcome = conclude(claim, jobs, phases)
-    return jobs, report_morning(claim.record, jobs, outcome.report, troubles)
+    return claim, outcome, report_morning(claim.record, jobs, outcome.report, troubles)
 
 
 def begin(

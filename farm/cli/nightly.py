@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from farm.cli.labs import CoordinatorOption, chosen_lab
-from farm.cli.output import JsonFlag, add_row, err, out, print_json, printable, table
+from farm.cli.output import (
+    JsonFlag,
+    add_row,
+    err,
+    error_text,
+    out,
+    print_json,
+    printable,
+    table,
+)
 from farm.cli.results import STYLES, DbOption
 from farm.cli.resume import NoResume, resume_all
+from farm.cli.telling import Smtp, SmtpFrom, SmtpUrl, SmtpUser, as_object, tell_people
+from farm.errors import InfraError, UsageError
 
 if TYPE_CHECKING:
     from farm.cli.morning import MorningReport
     from farm.cli.night import Night
     from farm.cli.plancheck import Teller
-    from farm.notify import Delivery
 
 app = typer.Typer()
 
@@ -47,36 +57,18 @@ def nightly(
             show_default=False,
         ),
     ] = None,
-    smtp: Annotated[
-        str,
+    junit: Annotated[
+        Path | None,
         typer.Option(
-            "--smtp",
-            envvar="FARM_SMTP",
-            metavar="URL",
-            help="Mail server: smtp://, smtp+starttls:// or smtps://HOST[:PORT].",
+            "--junit",
+            metavar="FILE",
+            help="Write the night's verdicts here as JUnit XML; an older file goes at the start.",
             show_default=False,
         ),
-    ] = "",
-    smtp_user: Annotated[
-        str,
-        typer.Option(
-            "--smtp-user",
-            envvar="FARM_SMTP_USER",
-            metavar="NAME",
-            help="Its user; the password is FARM_SMTP_PASSWORD, or in FARM_SMTP_PASSWORD_FILE.",
-            show_default=False,
-        ),
-    ] = "",
-    smtp_from: Annotated[
-        str,
-        typer.Option(
-            "--smtp-from",
-            envvar="FARM_SMTP_FROM",
-            metavar="ADDRESS",
-            help="Address that mails come from.",
-            show_default=False,
-        ),
-    ] = "",
+    ] = None,
+    smtp: SmtpUrl = "",
+    smtp_user: SmtpUser = "",
+    smtp_from: SmtpFrom = "",
     no_resume: NoResume = False,
     coordinator: CoordinatorOption = None,
     db: DbOption = None,
@@ -87,67 +79,70 @@ def nightly(
     What failed or changed last night runs first, then what is new, then by the requirements'
     priority; what the time box leaves no room for is MISS. Follow-up jobs retry INFRA and repeat
     new failures. Results are stored before anybody is told. What a dead controller left is finished
-    first; people are told of it if it is a night of this plan. See docs/nightly.md.
+    first, and whom it had not told of a night is told. See docs/nightly.md.
 
     Exits like farm run: 1 if a test failed or broke; else 3 if something was not learnt, or
     somebody could not be told; 2 for a wrong plan; else 0.
     """
     from farm.cli.night import carry_out_night, prepare
-    from farm.cli.outcome import check_store
-    from farm.cli.plancheck import Smtp, tellers
+    from farm.cli.outcome import check_store, worst_exit
+    from farm.cli.plancheck import tellers
     from farm.notify import doubts
     from farm.plans import PlanSource, find_plan
 
+    if junit is not None and not dry_run:
+        _remove(junit)
     source = PlanSource(find_plan(plan))
-    told = tellers(source.plan, source, Smtp(smtp, smtp_user, smtp_from))
+    mail = Smtp(smtp, smtp_user, smtp_from)
+    told = tellers(source.plan, source, mail)
     check_store(db)
     night = prepare(source, chosen_lab(coordinator), db, to)
     problems = doubts([one.channel for one in told])
     for one, problem in zip(told, problems, strict=True):
         if problem:
-            said = f"{one.channel.to}: {problem}; tried again when the night is over"
+            who = "" if problem.startswith(one.channel.to) else f"{one.channel.to}: "
+            said = f"{who}{problem}; tried again when the night is over"
             err().print(printable(said), soft_wrap=True)
     if dry_run:
         _print_preview(night, told, problems, as_json=as_json)
         return
-    if not no_resume and (finished := resume_all(night.types)):
-        for died in finished:
-            if died.morning is not None and died.morning.morning.plan == source.plan.name:
-                _tell(told, died.morning)
+    if not no_resume and resume_all(night.types, mail):
         night = prepare(source, night.coordinator, db, to)  # they may have changed the order
-    jobs, found = carry_out_night(night)
+    claim, outcome, found = carry_out_night(night)
+    if junit is not None:
+        _write_junit(found, junit)
     if not as_json:
         _print(found)
-    deliveries = _tell(told, found)
-    code = found.morning.exit or (3 if any(one.problem for one in deliveries) else 0)
+    deliveries = tell_people(claim, outcome, found, mail)
+    untold = 3 if any(one.problem for one in deliveries) else 0
+    code = worst_exit((outcome.exit, found.morning.exit, untold))
     if as_json:
-        print_json(found.body | {"exit": code, "told": [_delivery(one) for one in deliveries]})
-    night.check_boards(jobs)
+        print_json(found.body | {"exit": code, "told": [as_object(one) for one in deliveries]})
+    night.check_boards(outcome.jobs)
     raise typer.Exit(code)
 
 
-def _tell(told: Sequence[Teller], found: MorningReport) -> list[Delivery]:
-    """Tell whoever wants to be told, and say on stderr what became of it."""
-    from farm.notify import Message, deliver
-    from farm.report import morning as page
+def _remove(junit: Path) -> None:
+    """Remove what an earlier night left: a CI must not take it for this one's.
 
-    channels = [one.channel for one in told if one.when == "always" or found.morning.exit]
-    where = f"\nmorning report: {found.path}\n" if found.path else ""
-    text = page.text(found.morning) + where
-    message = Message(page.subject(found.morning), text, found.page, found.body)
+    Raises:
+        UsageError: that cannot be done.
+    """
     try:
-        deliveries = deliver(channels, message)
-    except KeyboardInterrupt:
-        err().print("stopped; not everybody was told")
-        return []
-    for one in deliveries:
-        state = f"not told in {one.tries} tries: {one.problem}" if one.problem else "told"
-        err().print(printable(f"{one.to}: {state}"), soft_wrap=True)
-    return deliveries
+        junit.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"--junit {junit}: cannot be written: {error.strerror}") from error
 
 
-def _delivery(one: Delivery) -> dict[str, Any]:
-    return {"to": one.to, "tries": one.tries, "problem": one.problem}
+def _write_junit(found: MorningReport, junit: Path) -> None:
+    from farm.report.html import write_whole
+    from farm.report.junit import render
+
+    try:
+        write_whole(junit, render(found.morning.run))
+    except OSError as error:
+        trouble = InfraError(f"{junit}: cannot be written: {error.strerror}")
+        err().print(printable(error_text(trouble)))
 
 
 def _print(found: MorningReport) -> None:

@@ -14,6 +14,7 @@ from farm.cli.placing import Placing
 if TYPE_CHECKING:
     from farm.events import Effort
     from farm.image.own import Own
+    from farm.plans import Tell
     from farm.pytest_plugin.catalogue import Narrowing
     from farm.run.followups import Rules
     from farm.run.plan import Wish
@@ -104,15 +105,15 @@ def options_of(record: RunRecord, asked: int) -> Options:
     )
 
 
-def new_claim(options: Options, asked: Sequence[Asked]) -> Claim:
-    """Return the claim to a new run, which owes nothing yet."""
+def new_claim(options: Options, asked: Sequence[Asked], tell: Sequence[Tell] = ()) -> Claim:
+    """Return the claim to a new run, which owes nothing yet; ``tell`` is whom it is to tell."""
     from farm import paths
     from farm.run.job import new_run_id
     from farm.run.unfinished import Claim
 
     run_id = new_run_id()
     folder = (options.out.absolute() if options.out else paths.runs_dir()) / run_id
-    return Claim.new(run_id, folder, options.db, asked)
+    return Claim.new(run_id, folder, options.db, asked, tell)
 
 
 def wish_of(claim: Claim, asked: int) -> Wish:

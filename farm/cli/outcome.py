@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from farm.again import again, all_again
 from farm.cli.output import add_row, out, table
 from farm.cli.phases import Phases
 from farm.errors import FarmError, JournalError
-from farm.model import Purpose, Verdict
+from farm.model import Purpose, Verdict, tally
 from farm.settling import in_order, standing
 
 if TYPE_CHECKING:
@@ -30,12 +29,16 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to; ``report`` is empty where none could be written."""
+    """What a run came to; ``report`` is empty where none could be written.
+
+    ``kept`` says that the store has all its results.
+    """
 
     run: str
     jobs: Sequence[Job]
     exit: int
     report: str
+    kept: bool = True
 
 
 def check_store(db: str | None) -> None:
@@ -110,6 +113,12 @@ def was_stopped(jobs: Sequence[Job]) -> bool:
     return any(job.view.reason == STOPPED for job in jobs)
 
 
+def worst_exit(codes: Iterable[int]) -> int:
+    """Return what several exit codes amount to: 1 where something failed, else 3, else 0."""
+    found = set(codes)
+    return next((code for code in (1, 3) if code in found), 0)
+
+
 def exit_of(jobs: Sequence[Job]) -> int:
     """Return the exit code that jobs ask for."""
     from farm.analysis import exit_of
@@ -126,8 +135,7 @@ def standing_counts(jobs: Sequence[Job]) -> list[dict[Verdict, int]]:
     stands = standing(parts(jobs))
     for job in jobs:
         verdicts = job.view.final_verdicts()
-        counts = Counter(verdicts[nodeid] for nodeid in stands[job.spec.job])
-        found.append({verdict: counts[verdict] for verdict in Verdict if counts[verdict]})
+        found.append(tally(verdicts[nodeid] for nodeid in stands[job.spec.job]))
     return found
 
 

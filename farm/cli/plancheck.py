@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from farm import paths
+from farm.cli.telling import Smtp, channel_of
 from farm.errors import ConfigError, UsageError
 from farm.yamlfile import nearest
 
@@ -17,16 +16,7 @@ if TYPE_CHECKING:
     from farm.inventory import BoardType
     from farm.lab.place import Place
     from farm.notify import Channel
-    from farm.plans import Plan, PlanSource, Tell
-
-
-@dataclass(frozen=True, slots=True)
-class Smtp:
-    """The settings of the mail server; no plan holds them."""
-
-    url: str
-    user: str
-    sender: str
+    from farm.plans import Plan, PlanSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,47 +176,11 @@ def tellers(plan: Plan, source: PlanSource, smtp: Smtp) -> list[Teller]:
     found = []
     for number, tell in enumerate(plan.tell):
         try:
-            found.append(Teller(_channel(tell, smtp), tell.when))
+            found.append(Teller(channel_of(tell, smtp), tell.when))
         except UsageError as error:
             at = ("tell", number)
             raise source.file.error(at, error.message, next_step=error.next_step) from error
     return found
-
-
-def _channel(tell: Tell, smtp: Smtp) -> Channel:
-    if tell.command:
-        from farm.notify.command import Command
-
-        return Command(tell.command, folder=paths.project_root())
-    if tell.mail:
-        from farm.notify.mail import Mail, server
-
-        if not smtp.url:
-            raise UsageError(
-                "no mail server is known",
-                next_step="set FARM_SMTP=smtp+starttls://host:port, or smtp in farm.toml",
-            )
-        return Mail(
-            tell.mail,
-            server(
-                smtp.url,
-                sender=smtp.sender,
-                user=smtp.user,
-                password=os.environ.get("FARM_SMTP_PASSWORD", ""),
-                password_file=os.environ.get("FARM_SMTP_PASSWORD_FILE", ""),
-            ),
-        )
-    from farm.notify.webhook import Webhook
-
-    if tell.webhook:
-        return Webhook(tell.webhook)
-    try:
-        return Webhook(os.environ.get(tell.webhook_from or "", ""))
-    except UsageError as error:
-        raise UsageError(
-            f"{tell.webhook_from} does not hold an http:// or https:// URL",
-            next_step=f"export {tell.webhook_from}=https://…",
-        ) from error
 
 
 def _meets(tags: Mapping[str, str], match: Mapping[str, str]) -> bool:

@@ -14,10 +14,12 @@ import typer
 from farm import failpoints
 from farm.cli.carryout import end_leases_of_killed_jobs, orchestrate, settle
 from farm.cli.options import options_of, wish_of
-from farm.cli.outcome import Outcome, as_object, print_summary, was_stopped
+from farm.cli.outcome import Outcome, as_object, print_summary, was_stopped, worst_exit
 from farm.cli.output import JsonFlag, err, error_text, print_json
 from farm.cli.ownlab import lab_again
 from farm.cli.phases import Phases
+from farm.cli.telling import Smtp, SmtpFrom, SmtpUrl, SmtpUser, tell_people
+from farm.cli.telling import as_object as told_object
 from farm.errors import FarmError, JournalError, LabError, UsageError
 from farm.settling import LEFT_OPEN
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from farm.cli.morning import MorningReport
     from farm.inventory import BoardType
     from farm.lab.place import Place
+    from farm.notify import Delivery
     from farm.run.job import JobSpec
     from farm.run.orchestrator import Job
     from farm.run.unfinished import Claim, Part, RunRecord
@@ -65,16 +68,22 @@ def resume(
     ] = "",
     close: Annotated[
         bool,
-        typer.Option("--close", help="Run nothing any more: what is left is MISS."),
+        typer.Option(
+            "--close", help="Run nothing any more: what is left is MISS. Tell nobody, either."
+        ),
     ] = False,
+    smtp: SmtpUrl = "",
+    smtp_user: SmtpUser = "",
+    smtp_from: SmtpFrom = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Finish the runs that a dead controller left: killed, out of memory, or a power cut.
 
     Boards that such a run still holds go off and are released. Tests that have a verdict keep it,
     the rest run, under the same run's id, with the follow-ups and the parts of a night that had not
-    begun. A night gets its morning report; `farm nightly` also tells people of it. `farm run` and
-    `farm nightly` resume by themselves before they begin.
+    begun. A night gets its morning report, and whomever its plan tells and nobody has told yet is
+    told. `farm run` and `farm nightly` resume by themselves before they begin; `farm run` tells
+    nobody.
 
     Examples:
 
@@ -82,7 +91,7 @@ def resume(
 
       farm resume 20261121 --close    run nothing more of it; its tests that are left are MISS
 
-    Exits as `farm run` does, 0 where nothing was unfinished.
+    Exits as `farm run` does, for a night as `farm nightly`; 0 where nothing was unfinished.
     """
     from farm.inventory import load_board_types
 
@@ -90,7 +99,8 @@ def resume(
     finished: list[Resumed] = []
     chosen = _chosen(run)
     for claim in _claims(chosen):
-        finished.append(resume_one(claim, types, close=close, say=err().print))
+        mail = Smtp(smtp, smtp_user, smtp_from)
+        finished.append(resume_one(claim, types, mail, close=close, say=err().print))
         if not as_json:
             print_summary(finished[-1].outcome)
     resumed = {one.outcome.run for one in finished}
@@ -99,11 +109,14 @@ def resume(
             err().print(f"run {record.run} is being carried out by process {record.pid}")
     if not chosen:
         err().print("no run is unfinished")
-    codes = {one.outcome.exit for one in finished}
-    worst = next((code for code in (1, 3) if code in codes), 0)
+    worst = worst_exit(one.outcome.exit for one in finished)
     if as_json:
         runs = [
-            as_object(one.outcome) | {"morning": one.morning.path if one.morning else ""}
+            as_object(one.outcome)
+            | {
+                "morning": one.morning.path if one.morning else "",
+                "told": [told_object(told) for told in one.told],
+            }
             for one in finished
         ]
         print_json({"exit": worst, "runs": runs})
@@ -112,17 +125,21 @@ def resume(
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A run that was finished, or ``stopped`` by a user; its morning report where it is a night."""
+    """A run that was finished, or ``stopped`` by a user.
+
+    A night has its morning report, and whom of its people were ``told`` now.
+    """
 
     outcome: Outcome
     morning: MorningReport | None
+    told: Sequence[Delivery]
     stopped: bool
 
 
-def resume_all(types: Mapping[str, BoardType]) -> list[Resumed]:
+def resume_all(types: Mapping[str, BoardType], smtp: Smtp | None = None) -> list[Resumed]:
     """Finish every run that a dead controller left; trouble with one is told, and costs nothing.
 
-    A Ctrl-C meanwhile ends the command.
+    Without ``smtp`` nobody is told of nights. A Ctrl-C meanwhile ends the command.
     """
     from farm.run import unfinished
 
@@ -130,9 +147,18 @@ def resume_all(types: Mapping[str, BoardType]) -> list[Resumed]:
     for claim in _claims(unfinished.every()):
         run = claim.record.run
         say = err().print
-        say(f"run {run}: its controller died; finishing it first (--no-resume leaves it)")
+        if claim.record.told_only and smtp is None:
+            say(f"run {run}: not everybody was told of this night; farm resume {run} tells them")
+            claim.let_go()
+            continue
+        why = (
+            "not everybody was told of this night"
+            if claim.record.told_only
+            else "its controller died"
+        )
+        say(f"run {run}: {why}; finishing it first (--no-resume leaves it)")
         try:
-            found = resume_one(claim, types, close=False, say=say)
+            found = resume_one(claim, types, smtp, close=False, say=say)
         except FarmError as error:
             print(error_text(error), file=sys.stderr)
             say(f"run {run}: still unfinished; close it with: farm resume {run} --close")
@@ -144,40 +170,84 @@ def resume_all(types: Mapping[str, BoardType]) -> list[Resumed]:
     return finished
 
 
-def resume_one(claim: Claim, types: Mapping[str, BoardType], *, close: bool, say: Say) -> Resumed:
+def resume_one(
+    claim: Claim, types: Mapping[str, BoardType], smtp: Smtp | None, *, close: bool, say: Say
+) -> Resumed:
     """Finish a run, or ``close`` it, and keep its results.
 
     What has begun goes on; then come its follow-ups, and the parts of a night that have not begun.
+    A night's people are told, but for those who were already. Closing tells nobody; nor does it
+    leave anything owed.
 
     Raises:
         UsageError: a file that its lab was made of is gone.
         InfraError: a process of it does not end, or its lab is not to be had.
     """
     from farm.run.job import STOPPED
-    from farm.run.resumption import await_alone, look
 
     record = claim.record
     try:
-        await_alone(record.jobs)
-        views = {spec.job: look(spec) for spec in record.jobs}
-        done = sum(view.done for view in views.values())
-        planned = sum(len(view.planned) for view in views.values())
-        say(f"run {record.run}: {done} of {planned or '?'} tests have their verdicts")
-        jobs: list[Job] = []
-        troubles: list[str] = []
-        stopped = False
-        for number in range(len(record.asked)):
-            ending = CLOSED if close else STOPPED if stopped else ""
-            more, missing = _finish(claim, number, views, types, ending=ending, say=say)
-            jobs += more
-            troubles += missing
-            stopped = STOPPED in troubles or was_stopped(jobs)
-        outcome = settle(claim, jobs, at_any_rate=close)
-        if troubles:
-            outcome = replace(outcome, exit=outcome.exit or 3)
-        return Resumed(outcome, _morning(record, outcome, troubles, say), stopped)
+        if record.told_only:
+            outcome, troubles, stopped = *_over(record), False
+        else:
+            outcome, troubles, stopped = _go_on_or_close(claim, types, close=close, say=say)
+        night = _morning(record, outcome, troubles, say) if record.plan else None
+        told: list[Delivery] = []
+        if night is not None and not close:
+            told = tell_people(claim, outcome, night, smtp)
+        elif close or outcome.kept:
+            claim.forget()
+        stopped = stopped or any(one.problem == STOPPED for one in told)
+        codes = [outcome.exit, 3 if any(one.problem for one in told) else 0]
+        codes += [night.morning.exit] if night else []
+        return Resumed(replace(outcome, exit=worst_exit(codes)), night, told, stopped)
     finally:
         claim.let_go()
+
+
+def _go_on_or_close(
+    claim: Claim, types: Mapping[str, BoardType], *, close: bool, say: Say
+) -> tuple[Outcome, list[str], bool]:
+    """Finish the jobs of a run; return what it came to, its troubles, and if a user stopped it."""
+    from farm.run.job import STOPPED
+    from farm.run.resumption import await_alone, look
+
+    record = claim.record
+    await_alone(record.jobs)
+    views = {spec.job: look(spec) for spec in record.jobs}
+    done = sum(view.done for view in views.values())
+    planned = sum(len(view.planned) for view in views.values())
+    say(f"run {record.run}: {done} of {planned or '?'} tests have their verdicts")
+    jobs: list[Job] = []
+    troubles: list[str] = []
+    stopped = False
+    for number in range(len(record.asked)):
+        ending = CLOSED if close else STOPPED if stopped else ""
+        more, missing = _finish(claim, number, views, types, ending=ending, say=say)
+        jobs += more
+        troubles += missing
+        stopped = STOPPED in troubles or was_stopped(jobs)
+    died = f"its controller died; it was finished on {time.strftime('%Y-%m-%d at %H:%M')}"
+    outcome = settle(record, jobs)
+    if troubles:
+        outcome = replace(outcome, exit=outcome.exit or 3)
+    return outcome, [died, *troubles], stopped
+
+
+def _over(record: RunRecord) -> tuple[Outcome, list[str]]:
+    """Return what a night came to whose results are kept, and its troubles."""
+    from farm.cli.outcome import exit_of
+    from farm.run.orchestrator import Job
+    from farm.run.resumption import as_placed, look
+    from farm.run.view import Follower
+
+    assert record.telling is not None
+    views = [(spec, look(spec)) for spec in record.jobs]
+    jobs = [
+        Job(as_placed(spec, view), view, Follower(spec.journal), over=True) for spec, view in views
+    ]
+    outcome = Outcome(record.run, jobs, exit_of(jobs), record.telling.report)
+    return outcome, list(record.telling.troubles)
 
 
 def _finish(
@@ -246,14 +316,11 @@ def _follow_up(
 
 def _morning(
     record: RunRecord, outcome: Outcome, troubles: Sequence[str], say: Say
-) -> MorningReport | None:
+) -> MorningReport:
     """Write the morning report of a run that is a night."""
     from farm.cli.morning import report_morning
 
-    if not record.plan:
-        return None
-    died = f"its controller died; it was finished on {time.strftime('%Y-%m-%d at %H:%M')}"
-    found = report_morning(record, outcome.jobs, outcome.report, [died, *troubles])
+    found = report_morning(record, outcome.jobs, outcome.report, troubles)
     say(f"night of plan {record.plan}: {found.morning.headline}; {found.path}")
     return found
 

@@ -24,8 +24,12 @@ class NotTold(InfraError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is told: a line, a text, the morning report's page, and the same as JSON."""
+    """What is told: a line, a text, the morning report's page, and the same as JSON.
 
+    ``id`` is the same each time that it is sent, so that who gets it twice can tell.
+    """
+
+    id: str
     subject: str
     text: str
     html: str
@@ -61,13 +65,6 @@ class Delivery:
     problem: str
 
 
-def deliver(
-    channels: Sequence[Channel], message: Message, *, sleep: Callable[[float], None] = time.sleep
-) -> list[Delivery]:
-    """Tell everybody, whatever becomes of the others; never raises for what a channel does."""
-    return [_tell(channel, message, sleep) for channel in channels]
-
-
 def doubts(channels: Sequence[Channel]) -> list[str]:
     """Return for each channel why it could not be told now, or nothing."""
     found = []
@@ -81,7 +78,10 @@ def doubts(channels: Sequence[Channel]) -> list[str]:
     return found
 
 
-def _tell(channel: Channel, message: Message, sleep: Callable[[float], None]) -> Delivery:
+def deliver(
+    channel: Channel, message: Message, *, sleep: Callable[[float], None] = time.sleep
+) -> Delivery:
+    """Tell somebody, in a few tries; never raises for what a channel does."""
     problem = ""
     tries = 0
     for pause in (0.0, *PAUSES_S):

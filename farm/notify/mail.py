@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import smtplib
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
+from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -166,7 +167,8 @@ class Mail:
         letter["To"] = ", ".join(self._addresses)
         letter["Subject"] = " ".join(message.subject.split())
         letter["Date"] = formatdate(localtime=True)
-        letter["Message-ID"] = make_msgid(domain="farm.invalid")
+        whom = hashlib.sha256(", ".join(self._addresses).encode()).hexdigest()[:16]
+        letter["Message-ID"] = f"<{message.id}.{whom}@farm.invalid>"
         letter["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation answers, please
         letter.set_content(message.text)
         letter.add_attachment(message.html, subtype="html", filename="morning.html")

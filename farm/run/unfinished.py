@@ -1,9 +1,9 @@
-"""Runs that are owed: what a controller has begun, and whose results are not all kept yet.
+"""Runs that are owed: begun by a controller, and their results not all kept, or not all told yet.
 
 One small file per run below ``state_dir()/runs/``, written whole and fsynced before the first
-worker starts, and removed when the store has the results. A lock beside it is held by the
-controller that has the run: where nobody holds it, that controller is dead, on this machine or in
-an earlier boot of it.
+worker starts, and removed when the store has the results and a night's people are told. A lock
+beside it is held by the controller that has the run: where nobody holds it, that controller is
+dead, on this machine or in an earlier boot of it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -21,6 +22,7 @@ from farm import failpoints, paths
 from farm.errors import InfraError
 from farm.events import Effort
 from farm.lab import durable
+from farm.plans import Tell
 from farm.run.job import JobSpec
 
 MAX_RECORD = 64 << 20
@@ -82,11 +84,39 @@ class Part(_Frozen):
     asked: int = 0
 
 
+class Mark(StrEnum):
+    """How far telling somebody of a night has come."""
+
+    DUE = ""
+    BEGUN = "begun"  # a message may have been sent
+    TOLD = "told"
+    GIVEN_UP = "given up"  # it was tried as often as it is to be
+
+
+class Telling(_Frozen):
+    """A night that is over and that people are to be told of, with a mark for each ``tell``.
+
+    ``kept`` says that the store has its results. ``report`` is the path of the run's report, or
+    empty; ``troubles`` kept something of the night from running.
+    """
+
+    kept: bool
+    report: str
+    troubles: list[str]
+    marks: list[Mark]
+
+    def marked(self, number: int, mark: Mark) -> Telling:
+        """Return how it is once that far with one of them."""
+        marks = [*self.marks[:number], mark, *self.marks[number + 1 :]]
+        return self.model_copy(update={"marks": marks})
+
+
 class RunRecord(_Frozen):
     """A run that has begun; ``db`` is where its results go, None for the usual place.
 
     ``began`` is in seconds since the epoch, ``pid`` the controller's, for people to read.
-    ``asked`` is what it is to do, one after the other; ``parts`` is what of it has begun.
+    ``asked`` is what it is to do, one after the other; ``parts`` is what of it has begun. ``tell``
+    is whom a night's plan tells, ``telling`` how far that has come once the night is over.
     """
 
     v: int = 1
@@ -97,6 +127,13 @@ class RunRecord(_Frozen):
     pid: int
     asked: Annotated[list[Asked], Field(min_length=1)] = [Asked()]
     parts: list[Part] = []
+    tell: list[Tell] = []
+    telling: Telling | None = None
+
+    @property
+    def told_only(self) -> bool:
+        """Whether people are to be told, and nothing else is left."""
+        return self.telling is not None and self.telling.kept
 
     @property
     def jobs(self) -> list[JobSpec]:
@@ -122,8 +159,18 @@ class Claim:
         self._lock = lock
 
     @classmethod
-    def new(cls, run: str, folder: Path, db: str | None, asked: Sequence[Asked]) -> Self:
-        """Return a claim to a run that owes nothing yet, and is to do all that is ``asked``."""
+    def new(
+        cls,
+        run: str,
+        folder: Path,
+        db: str | None,
+        asked: Sequence[Asked],
+        tell: Sequence[Tell] = (),
+    ) -> Self:
+        """Return a claim to a run that owes nothing yet, and is to do all that is ``asked``.
+
+        ``tell`` is whom it is to tell.
+        """
         return cls(
             RunRecord(
                 run=run,
@@ -132,6 +179,7 @@ class Claim:
                 began=time.time(),
                 pid=os.getpid(),
                 asked=list(asked),
+                tell=list(tell),
             )
         )
 
@@ -143,14 +191,25 @@ class Claim:
         """
         record = self.record.model_copy(update={"parts": [*self.record.parts, part]})
         try:
-            if self._lock is None:
-                self._lock = durable.lock(_lock_path(record.run))
-                assert self._lock is not None, "nobody else knows this run yet"
+            self._hold()
             failpoints.hit("controller.record")
             self._write(record)
         except OSError as error:
             raise _unwritable(error) from error
         failpoints.hit("controller.recorded")
+
+    def owe_telling(self, telling: Telling) -> None:
+        """Write down how far telling people has come, before it goes on.
+
+        Raises:
+            InfraError: the record cannot be written.
+        """
+        try:
+            self._hold()
+            failpoints.hit("telling.record")
+            self._write(self.record.model_copy(update={"telling": telling}))
+        except OSError as error:
+            raise _unwritable(error) from error
 
     def disown(self) -> None:
         """Take back what was owed last: it has not begun.
@@ -188,6 +247,11 @@ class Claim:
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
+
+    def _hold(self) -> None:
+        if self._lock is None:
+            self._lock = durable.lock(_lock_path(self.record.run))
+            assert self._lock is not None, "nobody else knows this run yet"
 
     def _write(self, record: RunRecord) -> None:
         durable.write(_path(record.run), record.model_dump_json(indent=1))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaign import CONTROLLER, RESUME, Trial, clocked, run_into_full_pipe, when_held
 from network_lab import TESTS, NetworkLab
+from trials import CONTROLLER, RESUME, Trial, clocked, run_into_full_pipe, when_held
 
 from farm import events
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from campaign import FULL, JOB, Trial
 from network_lab import NetworkLab
+from trials import FULL, JOB, Trial
 
 BOARDS = 8
 """Boards for the farm; one more is a person's."""

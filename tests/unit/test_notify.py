@@ -19,6 +19,7 @@ from farm.notify.mail import Mail, Server, server
 from farm.notify.webhook import MAX_TEXT, Webhook, slack_text
 
 MESSAGE = Message(
+    "20261121-081502-x3f9",
     "[farm] nightly: 1 new (r)\nBcc: eve@example.org",
     "FAIL mapcache/test_map.py::test_maps[<!channel>]\n.\nm\u00fcde\n",
     "<html>\u2713</html>",
@@ -52,7 +53,7 @@ class Pauses(list[float]):
 
 
 def test_a_mail_has_the_text_and_the_page(mails: MailServer) -> None:
-    (told,) = deliver([mail(mails.port)], MESSAGE, sleep=Pauses())
+    told = deliver(mail(mails.port), MESSAGE, sleep=Pauses())
     assert (told.to, told.tries, told.problem) == (f"mail to {', '.join(TO)}", 1, "")
     (letter,) = mails.letters
     assert letter["Subject"] == "[farm] nightly: 1 new (r) Bcc: eve@example.org"
@@ -66,14 +67,14 @@ def test_a_mail_has_the_text_and_the_page(mails: MailServer) -> None:
 def test_trouble_that_passes_is_tried_again(mails: MailServer) -> None:
     mails.answers = {"MAIL": ["451 later"], "DATA": ["452 full"]}
     pauses = Pauses()
-    (told,) = deliver([mail(mails.port)], MESSAGE, sleep=pauses)
+    told = deliver(mail(mails.port), MESSAGE, sleep=pauses)
     assert (told.tries, told.problem, len(mails.letters)) == (3, "", 1)
     assert pauses == [0.0, *PAUSES_S]
 
 
 def test_what_is_refused_for_good_is_tried_once(mails: MailServer) -> None:
     mails.answers = {"MAIL": ["550 we do not know you"]}
-    (told,) = deliver([mail(mails.port)], MESSAGE, sleep=Pauses())
+    told = deliver(mail(mails.port), MESSAGE, sleep=Pauses())
     assert told.tries == 1
     assert told.problem == f"smtp://127.0.0.1:{mails.port} answered 550: we do not know you"
 
@@ -81,7 +82,7 @@ def test_what_is_refused_for_good_is_tried_once(mails: MailServer) -> None:
 @pytest.mark.parametrize("refused", [1, 2])
 def test_refused_recipients_are_named(mails: MailServer, refused: int) -> None:
     mails.answers = {"RCPT": ["550 no such user"] * refused}
-    (told,) = deliver([mail(mails.port)], MESSAGE, sleep=Pauses())
+    told = deliver(mail(mails.port), MESSAGE, sleep=Pauses())
     where = f"smtp://127.0.0.1:{mails.port}"
     assert told.problem == f"{where} does not take mail for {', '.join(TO[:refused])}"
     assert told.tries == 1
@@ -92,7 +93,7 @@ def test_nobody_is_left_out_for_another(mails: MailServer, hooks: WebServer) -> 
     with mail_server() as gone:
         port = gone.port
     channels = [mail(port), Webhook(hooks.url), mail(mails.port)]
-    told = deliver(channels, MESSAGE, sleep=Pauses())
+    told = [deliver(one, MESSAGE, sleep=Pauses()) for one in channels]
     assert [one.tries for one in told] == [3, 1, 1]
     assert told[0].problem.startswith(f"smtp://127.0.0.1:{port} cannot be reached: ")
     assert (len(hooks.posts), len(mails.letters)) == (1, 1)
@@ -100,7 +101,7 @@ def test_nobody_is_left_out_for_another(mails: MailServer, hooks: WebServer) -> 
 
 def test_a_server_without_starttls_gets_no_password(mails: MailServer) -> None:
     made = server(f"smtp+starttls://127.0.0.1:{mails.port}", user="u", password="s3cret")
-    (told,) = deliver([Mail(TO, made)], MESSAGE, sleep=Pauses())
+    told = deliver(Mail(TO, made), MESSAGE, sleep=Pauses())
     assert (told.tries, mails.letters) == (1, [])
     assert "STARTTLS" in told.problem and "s3cret" not in told.problem + repr(made)
 
@@ -138,7 +139,7 @@ def test_ports_and_the_password_file(tmp_path: Path) -> None:
 
 
 def test_a_webhook_gets_slacks_json(hooks: WebServer) -> None:
-    (told,) = deliver([Webhook(hooks.url)], MESSAGE, sleep=Pauses())
+    told = deliver(Webhook(hooks.url), MESSAGE, sleep=Pauses())
     assert (told.to, told.problem) == ("webhook at 127.0.0.1", "")
     (post,) = hooks.posts
     assert set(post) == {"text"}
@@ -156,7 +157,7 @@ def test_a_webhook_gets_slacks_json(hooks: WebServer) -> None:
 )
 def test_a_webhooks_errors(hooks: WebServer, statuses: list[int], tries: int, problem: str) -> None:
     hooks.statuses = list(statuses)
-    (told,) = deliver([Webhook(hooks.url)], MESSAGE, sleep=Pauses())
+    told = deliver(Webhook(hooks.url), MESSAGE, sleep=Pauses())
     assert told.tries == tries
     assert problem in told.problem and bool(problem) is bool(told.problem)
     assert "secret" not in told.problem + told.to
@@ -180,7 +181,7 @@ def test_who_could_not_be_told_now_is_known_before(mails: MailServer, hooks: Web
     assert "webhook at 127.0.0.1 cannot be reached: " in no_hook
 
 
-def test_a_channel_that_breaks_costs_the_others_nothing(hooks: WebServer) -> None:
+def test_a_channel_that_breaks_is_one_that_could_not_tell() -> None:
     class Broken:
         to = "nobody"
 
@@ -190,13 +191,12 @@ def test_a_channel_that_breaks_costs_the_others_nothing(hooks: WebServer) -> Non
         def send(self, message: Message) -> None:
             raise ValueError("what is this?")
 
-    broken, told = deliver([Broken(), Webhook(hooks.url)], MESSAGE, sleep=Pauses())
+    broken = deliver(Broken(), MESSAGE, sleep=Pauses())
     assert (broken.tries, broken.problem) == (1, "ValueError: what is this?")
-    assert told.problem == ""
 
 
 def test_a_webhooks_text_is_bounded() -> None:
-    text = slack_text(Message("s", "&" * 2 * MAX_TEXT, "", {}))
+    text = slack_text(Message("r", "s", "&" * 2 * MAX_TEXT, "", {}))
     assert text.count("&amp;") == MAX_TEXT - 3 and text.endswith("…")
 
 
@@ -209,7 +209,7 @@ def script(folder: Path, text: str) -> Path:
 
 def test_a_command_gets_the_report(tmp_path: Path) -> None:
     script(tmp_path, 'cat > seen; printf %s "$FARM_SUBJECT $1" > line')
-    (told,) = deliver([Command(["./hook", "word"], folder=tmp_path)], MESSAGE, sleep=Pauses())
+    told = deliver(Command(["./hook", "word"], folder=tmp_path), MESSAGE, sleep=Pauses())
     assert (told.to, told.problem) == ("command ./hook word", "")
     assert json.loads((tmp_path / "seen").read_text()) == {"exit": 1}
     assert (tmp_path / "line").read_text() == f"{MESSAGE.subject} word"
@@ -217,7 +217,7 @@ def test_a_command_gets_the_report(tmp_path: Path) -> None:
 
 def test_a_command_that_fails_is_tried_and_told(tmp_path: Path) -> None:
     script(tmp_path, "echo no luck >&2; exit 3")
-    (told,) = deliver([Command(["./hook"], folder=tmp_path)], MESSAGE, sleep=Pauses())
+    told = deliver(Command(["./hook"], folder=tmp_path), MESSAGE, sleep=Pauses())
     assert (told.tries, told.problem) == (3, "command ./hook ended with status 3: no luck")
 
 
