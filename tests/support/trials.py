@@ -128,15 +128,18 @@ class Trial:
 
     def verdicts(self) -> list[Counter[str]]:
         """Return how many tests of each job ended with each verdict, as the store has it."""
-        return list(self.by_job().values())
+        return [counted for _, counted in self._counted()]
 
     def by_job(self) -> dict[str, Counter[str]]:
-        """Return the same by the jobs' names; what a job's last attempts came to, as such."""
-        return {
-            file.parent.name: Counter(str(one.verdict) for one in self._stored(told[0]).values())
+        """Return the same by the jobs' names, where the trial was one run."""
+        return dict(self._counted())
+
+    def _counted(self) -> list[tuple[str, Counter[str]]]:
+        return [
+            (file.parent.name, Counter(str(one.verdict) for one in self._stored(told[0]).values()))
             for file, told in sorted(self.seen.items())
             if told
-        }
+        ]
 
     def _results(self) -> None:
         for file, seen in self.seen.items():
