@@ -200,12 +200,13 @@ def expect(board: Board, expectations: Expectations) -> Expect:
 
 
 @pytest.fixture
-def mapping_control(board: Board, expect: Expect) -> Callable[[], None]:
+def mapping_control(board: Board, expect: Expect) -> Callable[..., None]:
     """Prove that attachments, maps and unmaps are counted here and now, so that zero means none.
 
-    Imports a udmabuf, or where the kernel has none another device's buffer, into a device that is
-    expected to map it (a declared control first), also one that refuses it afterwards. Where no
-    expectation says so of any, those of which nothing is known are tried until one maps.
+    Imports a buffer as large as the one that was not mapped (``size``): a udmabuf, or where the
+    kernel has none another device's, into a device that is expected to map it (a declared control
+    first), also one that refuses it afterwards. Where no expectation says so of any, those of which
+    nothing is known are tried until one maps.
 
     Raises:
         ControlError: no declared device maps on this kernel, or nothing was counted.
@@ -220,23 +221,23 @@ def mapping_control(board: Board, expect: Expect) -> Callable[[], None]:
                     if exporter != importer:
                         yield exporter, importer
 
-    def uncounted(exporter: Device, importer: Device) -> str:
-        result = board.run("map_control", exporter=exporter, importer=importer)
+    def uncounted(exporter: Device, importer: Device, size: int) -> str:
+        result = board.run("map_control", exporter=exporter, importer=importer, size=size)
         none = [
             counter
             for counter in ("dma_buf_attach", "dma_map_sg", "dma_unmap_sg")
             if not result.counter(counter, phase="control")
         ]
-        return f"importing into {importer.id} counted no {none[0]}" if none else ""
+        return f"{size} bytes into {importer.id} counted no {none[0]}" if none else ""
 
-    def run() -> None:
+    def run(size: int = 1 << 20) -> None:
         expected = [(pair, expect.find(*pair)) for pair in pairs()]
         for pair, row in expected:
             if row is not None and row.maps:
-                missing = uncounted(*pair)
+                missing = uncounted(*pair, size)
                 control(not missing, missing)
                 return
-        if not any(row is None and not uncounted(*pair) for pair, row in expected):
+        if not any(row is None and not uncounted(*pair, size) for pair, row in expected):
             raise ControlError(
                 f"no importer of {board.type.name} maps on Linux {board.kernel}",
                 next_step="declare a device that maps what it imports",

@@ -1,8 +1,10 @@
 """DMA mappings, IOMMU mappings and fences, counted by perf on kernel tracepoints and kprobes.
 
-perf drops an event record over 8 KiB and warns, and ``dma_unmap_sg`` and ``dma_sync_sg_for_cpu``
-carry arrays of any length: these are counted by kprobe. Kernels before 6.12 have no ``dma``
-tracepoints at all.
+perf drops an event record over 8 KiB before it counts it, and the ``dma`` tracepoints of
+scatterlists carry arrays of any length: maps, unmaps and syncs are counted by kprobe, which counts
+those that failed as well. Maps alone have a second way where a kernel has no kprobes: their
+tracepoint, if it cuts its arrays (7.0, 6.12.107, not 6.16.12); the payload refuses to count what
+may be dropped (``counter_tracepoint.c``).
 
 The kernel's stub fences are not counted: they are signalled from the start, all have context 0, and
 one of them is made when first needed and never destroyed (``dma_fence_get_stub``, 6.12).
@@ -29,7 +31,7 @@ def _count(name: str, source: str, *specs: str, better: Better = Better.LOWER) -
 
 
 COUNTERS: tuple[Counter, ...] = (
-    _count("dma_map_sg", _DMA, "tp:dma:dma_map_sg", "kprobe:__dma_map_sg_attrs"),
+    _count("dma_map_sg", _DMA, "kprobe:__dma_map_sg_attrs", "tp:dma:dma_map_sg"),
     _count("dma_unmap_sg", _DMA, "kprobe:dma_unmap_sg_attrs"),
     _count(
         "dma_sync_sg_for_cpu",

@@ -267,6 +267,28 @@ def test_a_line_of_the_trace_is_read(payload: Payload, line: str, told: list[str
     assert list(parse_block(done.stdout, "self_trace", "manual").info.values()) == told
 
 
+FIELDS = (  # dma_map_sg of Linux 6.16.12; what 6.12.107 has besides
+    "name: dma_map_sg\nID: 1\nformat:\n"
+    "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\n"
+    "\tfield:__data_loc char[] device;\toffset:8;\tsize:4;\tsigned:0;\n"
+)
+ARRAY = "\tfield:__data_loc u64[] phys_addrs;\toffset:12;\tsize:4;\tsigned:0;\n"
+CUT = "\tfield:bool truncated;\toffset:20;\tsize:1;\tsigned:0;\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "bound"), [(FIELDS, "yes"), (FIELDS + ARRAY, "no"), (FIELDS + CUT + ARRAY, "yes")]
+)
+def test_events_whose_records_have_no_bound_are_told(
+    payload: Payload, tmp_path: Path, fields: str, bound: str
+) -> None:
+    (tmp_path / "format").write_text(fields)
+
+    done = run(payload, "self_format", f"file={quote(str(tmp_path / 'format'))}")
+
+    assert parse_block(done.stdout, "self_format", "manual").info == {"bound": bound}
+
+
 def test_samples_are_numbered_in_their_order(payload: Payload) -> None:
     block = parse_block(run(payload, "self_samples", "count=300").stdout, "self_samples", "manual")
 

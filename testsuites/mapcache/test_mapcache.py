@@ -42,7 +42,7 @@ def test_second_import_costs_no_map(board, exporter, importer, size, expect, map
     assert_free(result, "again")
     assert result.counter("dma_unmap_sg", phase="close") == expected.maps
     if not expected.maps:
-        mapping_control()
+        mapping_control(size)
 
 
 @pytest.mark.requirement("MAP-2")

@@ -47,6 +47,9 @@ void counter_set_of(size_t counter, const char *of);
 /* Another counter of the same name, for the next thing; false when there are too many. */
 bool counter_add_of(size_t first, const char *of, size_t *counter);
 
+/* Whether records of the event of this "format" may be too long for perf: counter_tracepoint.c. */
+bool tracepoint_is_unbounded(const char *format);
+
 /* --- perf.c: events that perf counts, in groups --------------------------------------------------- */
 
 struct cpu_list {

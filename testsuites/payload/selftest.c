@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Cases that test the harness itself: each ends in a way of its own. */
 #include "farm.h"
+#include "counter.h"
 #include "stress.h"
 #include "trace.h"
 
@@ -209,6 +210,14 @@ CASE(self_trace, "Tells what one line of dma:dma_map_sg says", .params = "line="
 	info("range", "%#llx %llu %llu", (unsigned long long)map.address,
 	     (unsigned long long)map.bytes, (unsigned long long)map.largest);
 	info("contiguous", "%s", map.contiguous ? "yes" : "no");
+}
+
+CASE(self_format, "Tells whether records of the event whose format is in a file have a bound", .params = "file=")
+{
+	char format[4096];
+
+	check(read_file_raw(param_str("file"), format, sizeof(format)) > 0, "nothing to read");
+	info("bound", "%s", tracepoint_is_unbounded(format) ? "no" : "yes");
 }
 
 CASE(self_window, "Opens a window inside a window")
