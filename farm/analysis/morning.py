@@ -18,6 +18,9 @@ from farm.settling import LEFT_OPEN
 from farm.store.earlier import Came, Earlier, Where, amount, last_night, last_told
 from farm.store.records import JobRecord, RunRecord, TestRecord
 
+MAX_TROUBLE = 80
+"""Characters of a trouble in the headline."""
+
 NO_JOB = "no job of this night was to run it"
 
 
@@ -85,6 +88,11 @@ class Morning:
             return told
         if not self.summary.verdicts:
             return "nothing ran"
+        if self.troubles:
+            first = self.troubles[0]
+            return (
+                f"no news, but {first if len(first) <= MAX_TROUBLE else f'{first[:MAX_TROUBLE]}…'}"
+            )
         return "all is well" if self.exit == 0 else "it did not end in order"
 
 

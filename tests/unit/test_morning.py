@@ -107,6 +107,11 @@ def test_a_quiet_night_and_an_empty_one(store: Store, tmp_path: Path) -> None:
     nights(store, tmp_path, {"a": PASS}, {"a": PASS, "b": SKIP})
     assert last(store, night_id(2)).headline == "all is well"
     assert last(store, night_id(1)).against == ""
+    record = load_run(store, night_id(2))
+    held = morning(record, earlier(store, before=record), troubles=["board-4 is held by ann", "x"])
+    assert (held.headline, held.exit) == ("no news, but board-4 is held by ann", 3)
+    long = morning(record, earlier(store, before=record), troubles=["x" * 999])
+    assert len(subject(long)) < 160
     empty = morning(
         RunRecord("r", 2e9, ()),
         earlier(store, plan="nightly"),
