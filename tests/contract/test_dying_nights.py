@@ -43,10 +43,15 @@ def retried(lab: NetworkLab, board: str, failpoints: str) -> tuple[Trial, int]:
     ("point", "first", "then"),
     [
         ("journal.case_finished.after#2", {"PASS": 2, "MISS": 2}, {"PASS": 2}),
-        ("journal.case_started.after#3", {"PASS": 2, "INFRA": 1, "MISS": 1}, {"PASS": 2}),
         ("journal.leased.after", {}, {"PASS": 4}),
+        pytest.param(
+            "journal.case_started.after#3",
+            {"PASS": 2, "INFRA": 1, "MISS": 1},
+            {"PASS": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["between two tests", "in a test", "before its plan"],
+    ids=["between two tests", "before its plan", "in a test"],
 )
 def test_what_a_dead_worker_left_runs_on_another_board(
     lab: NetworkLab, point: str, first: dict[str, int], then: dict[str, int]
