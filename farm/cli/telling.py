@@ -191,8 +191,8 @@ def _tell_each(
             told = Delivery(whom(tell[number]), 0, f"{error.message} ({error.next_step})")
         except KeyboardInterrupt:
             stopped = True
-        tries = "1 try" if told.tries == 1 else f"{told.tries} tries"
-        state = f"not told in {tries}: {told.problem}" if told.problem else "told"
+        tries = {0: "", 1: " in 1 try"}.get(told.tries, f" in {told.tries} tries")
+        state = f"not told{tries}: {told.problem}" if told.problem else "told"
         err().print(printable(f"{told.to}: {state}"), soft_wrap=True)
         yield told
 
