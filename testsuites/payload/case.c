@@ -24,6 +24,7 @@ static const struct run_request *request;
 static struct report *report;
 static struct reading window_start;
 static bool window_open;
+static size_t fds_before;
 static _Thread_local const char *at_file;
 static _Thread_local int at_line;
 
@@ -445,23 +446,27 @@ static void name_leak(int fd, void *arg)
 
 /* --- the whole of it ------------------------------------------------------------------------------- */
 
+void case_prepare(void)
+{
+	fds_before = open_fd_count();
+}
+
 void case_main(const struct farm_case *run, const struct run_request *what, struct report *where)
 {
 	struct text leaks = { 0 };
-	size_t before, after;
+	size_t after;
 
 	test = run;
 	request = what;
 	report = where;
 	check_params();
-	before = open_fd_count();
 	test->run();
 	farm_at(NULL, 0);
 	if (window_open)
 		broken("the case returned inside a window");
 
 	after = open_fd_count();
-	if (!before || after != before)
+	if (!fds_before || after != fds_before)
 		each_fd(name_leak, &leaks);
 	if (leaks.used)
 		broken("the case left file descriptors open: %.300s", leaks.bytes);

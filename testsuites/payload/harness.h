@@ -111,6 +111,8 @@ struct run_request {
 	size_t param_count;
 };
 
+/* Readies this process for a case that is not known yet: nothing that a case opens may be open. */
+void case_prepare(void);
 /* Runs the case's body in this process, which ends with it. */
 _Noreturn void case_main(const struct farm_case *test, const struct run_request *request,
 			 struct report *report);

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A case's process: forked, followed to its end, reaped with all that it started.
+ * A case's process: forked, given its case, followed to its end, reaped with all that it started.
  *
  * It leads a process group of its own and has a time limit; whatever it leaves behind is found,
  * because this process is the reaper of its descendants, and killed.
+ *
+ * It may be forked before its case is known, and then waits for that on its stdin: a fork takes a
+ * large part of the time of a case that does little.
  */
 #include "runner.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +25,7 @@
 #include <unistd.h>
 
 #define OUTPUT_BYTES_MAX (64u << 10)
+#define ORDER_BYTES_MAX (32u << 10)
 #define REAP_MS 3000		/* how long a killed process may take to go */
 
 static int null_fd = -1;
@@ -39,57 +44,184 @@ void process_init(void)
 
 /* --- its life -------------------------------------------------------------------------------------- */
 
-static _Noreturn void child_main(const struct process *process, const struct farm_case *test,
-				 const struct run_request *request, struct report *report,
-				 int output, pid_t parent)
+/* What a process is to do, as it goes through the pipe: the fields, then the strings. */
+struct order {
+	const struct farm_case *test;
+	struct report *report;
+	size_t param_count, used;
+	char strings[ORDER_BYTES_MAX];	/* id, name, parameters */
+};
+
+/* The next case's process, forked ahead; pid 0: none. */
+static struct process ahead;
+static int order_fd;
+
+static bool add_string(struct order *order, const char *string)
 {
+	size_t size = strlen(string) + 1;
+
+	if (size > sizeof(order->strings) - order->used)
+		return false;
+	memcpy(order->strings + order->used, string, size);
+	order->used += size;
+	return true;
+}
+
+static int give_order(const struct farm_case *test, const struct run_request *request,
+		      struct report *report)
+{
+	static struct order order;
+	bool fits;
+	size_t size;
+
+	order.test = test;
+	order.report = report;
+	order.param_count = request->param_count;
+	order.used = 0;
+	fits = add_string(&order, request->id) && add_string(&order, request->name);
+	for (size_t i = 0; fits && i < request->param_count; i++)
+		fits = add_string(&order, request->params[i]);
+	if (!fits)
+		return -E2BIG;
+	size = offsetof(struct order, strings) + order.used;
+	return write(order_fd, &order, size) == (ssize_t)size ? 0 : -errno;
+}
+
+/* Waits for the order; there is none when the harness is gone or wants this process no more. */
+static const struct order *await_order(void)
+{
+	static struct order order;
+	size_t got = 0;
+
+	while (got < offsetof(struct order, strings) ||
+	       got < offsetof(struct order, strings) + order.used) {
+		ssize_t more = read(STDIN_FILENO, (char *)&order + got, sizeof(order) - got);
+
+		if (more <= 0)
+			_exit(1);
+		got += (size_t)more;
+	}
+	return &order;
+}
+
+static _Noreturn void obey(const struct order *order)
+{
+	static struct run_request request;
+	const char *next = order->strings;
+
+	request.id = next;
+	next += strlen(next) + 1;
+	request.name = next;
+	for (size_t i = 0; i < order->param_count; i++) {
+		next += strlen(next) + 1;
+		request.params[request.param_count++] = (char *)next;
+	}
+	case_main(order->test, &request, order->report);
+}
+
+static _Noreturn void child_main(pid_t parent, const int order_ends[2], const int output_ends[2])
+{
+	const struct order *order;
+
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
 	signal(SIGPIPE, SIG_DFL);
-	dup2(null_fd, STDIN_FILENO);
-	dup2(output, STDOUT_FILENO);
-	dup2(output, STDERR_FILENO);
-	close(output);
-	close(process->output_fd);
+	dup2(order_ends[0], STDIN_FILENO);
+	dup2(output_ends[1], STDOUT_FILENO);
+	dup2(output_ends[1], STDERR_FILENO);
+	for (int i = 0; i < 2; i++) {
+		close(order_ends[i]);
+		close(output_ends[i]);
+	}
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-	case_main(test, request, report);
+	case_prepare();
+	order = await_order();
+	dup2(null_fd, STDIN_FILENO);
+	obey(order);
+}
+
+static void close_both(const int ends[2])
+{
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* Forks a process that awaits its order. */
+static int fork_ahead(void)
+{
+	int order_ends[2], output_ends[2], err;
+	pid_t parent = getpid();
+
+	if (pipe2(order_ends, O_CLOEXEC))
+		return -errno;
+	if (pipe2(output_ends, O_CLOEXEC)) {
+		err = -errno;
+		close_both(order_ends);
+		return err;
+	}
+	fflush(NULL);
+	ahead = (struct process){ .pid = fork(), .output_fd = output_ends[0] };
+	if (!ahead.pid)
+		child_main(parent, order_ends, output_ends);
+	err = ahead.pid < 0 ? -errno : 0;
+	close(order_ends[0]);
+	close(output_ends[1]);
+	order_fd = order_ends[1];
+	if (!err) {
+		setpgid(ahead.pid, ahead.pid);
+		fcntl(ahead.output_fd, F_SETFL, O_NONBLOCK);
+		ahead.pidfd = (int)syscall(SYS_pidfd_open, ahead.pid, 0);
+		if (ahead.pidfd >= 0)
+			return 0;
+		err = -errno;
+		kill(ahead.pid, SIGKILL);
+		waitpid(ahead.pid, NULL, 0);
+	}
+	close(ahead.output_fd);
+	close(order_fd);
+	ahead.pid = 0;
+	return err;
+}
+
+void process_prepare(void)
+{
+	if (!ahead.pid)
+		fork_ahead();	/* a failure shows when the process is needed */
+}
+
+void process_forget(void)
+{
+	if (!ahead.pid)
+		return;
+	kill(ahead.pid, SIGKILL);
+	waitpid(ahead.pid, NULL, 0);
+	close(ahead.output_fd);
+	close(ahead.pidfd);
+	close(order_fd);
+	ahead.pid = 0;
 }
 
 int process_start(struct process *process, const struct farm_case *test,
 		  const struct run_request *request, struct report *report)
 {
-	pid_t parent = getpid();
-	int ends[2];
+	bool fresh = !ahead.pid;
+	int err = fresh ? fork_ahead() : 0;
 
-	*process = (struct process){ .pidfd = -1 };
-	if (pipe2(ends, O_CLOEXEC))
-		return -errno;
-	process->output_fd = ends[0];
-	fflush(NULL);
-	process->pid = fork();
-	if (process->pid < 0) {
-		int err = -errno;
-
-		close(ends[0]);
-		close(ends[1]);
+	if (!err)
+		err = give_order(test, request, report);
+	if (err == -EPIPE && !fresh) {	/* something killed it while it waited */
+		process_forget();
+		return process_start(process, test, request, report);
+	}
+	if (err) {
+		process_forget();
 		return err;
 	}
-	if (!process->pid)
-		child_main(process, test, request, report, ends[1], parent);
-	close(ends[1]);
-	setpgid(process->pid, process->pid);
-	fcntl(process->output_fd, F_SETFL, O_NONBLOCK);
-	process->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
-	if (process->pidfd < 0) {
-		int err = -errno;
-
-		kill(process->pid, SIGKILL);
-		waitpid(process->pid, NULL, 0);
-		close(process->output_fd);
-		return err;
-	}
+	close(order_fd);
+	*process = ahead;
+	ahead.pid = 0;
 	return 0;
 }
 

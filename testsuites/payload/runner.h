@@ -21,7 +21,11 @@ struct process {
 };
 
 void process_init(void);
-/* Starts the case's process; 0 or -errno. */
+/* Forks the next case's process ahead, so that its case need not wait for that. */
+void process_prepare(void);
+/* Ends the process that was forked ahead: it would not have what changes in this one. */
+void process_forget(void);
+/* Gives the case to the process forked ahead, or to a new one; 0 or -errno. */
 int process_start(struct process *process, const struct farm_case *test,
 		  const struct run_request *request, struct report *report);
 /* Waits until it is gone, its time is over or the watch says stop. */

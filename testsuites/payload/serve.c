@@ -5,7 +5,7 @@
  * The end of stdin means that the other side is gone: a running case is killed and the process
  * exits at once, unless a `quit` was already read, so that a script can be piped in.
  */
-#include "harness.h"
+#include "runner.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +21,7 @@
 static char input[INPUT_BYTES];
 static size_t input_used;
 static bool input_ended;
+static bool cases_ran;
 
 /* --- lines in -------------------------------------------------------------------------------------- */
 
@@ -163,6 +164,7 @@ static bool command_run(char **words, size_t count, struct text *out)
 	}
 	if (input_used == sizeof(input))
 		watch.fd = -1;
+	cases_ran = true;
 	return runner_run(&request, &watch, out, &outcome);
 }
 
@@ -208,6 +210,7 @@ static bool answer(char *line, size_t length, struct text *out)
 	if (!strcmp(words[0], "run"))
 		return command_run(words, count, out);
 	if (!strcmp(words[0], "counters")) {
+		process_forget();
 		counters_open(words + 1, count - 1, out);
 		text_add(out, "counters done\n");
 		case_note_harness_fds();
@@ -242,6 +245,8 @@ int serve(void)
 	runner_init();
 	text_add(&out, "payload 1 %s\n", farm_build_id);
 	while (going && text_flush(&out, STDOUT_FILENO)) {
+		if (cases_ran)	/* another may come, and its process is then at hand */
+			process_prepare();
 		switch (next_line(line, &length)) {
 		case LINE_END:
 			going = false;
