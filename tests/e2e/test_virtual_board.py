@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from farm import image
+from farm.board import payload
 from farm.lab import virtual
 
 pytestmark = pytest.mark.e2e
@@ -188,6 +189,12 @@ def test_files_go_over_byte_for_byte(board: Board) -> None:
 
     assert board.run("sha256sum /tmp/file").split()[0] == hashlib.sha256(data).hexdigest()
     board.run("test -x /usr/lib/sftp-server")
+
+
+def test_the_payload_reads_its_clock_without_a_system_call(board: Board) -> None:
+    data = payload.build().path.read_bytes()
+    assert board.ssh("cat > /tmp/payload && chmod +x /tmp/payload", data=data).returncode == 0
+    assert "# outcome pass" in board.run("/tmp/payload run self_clock")
 
 
 def test_the_board_reaches_nothing_but_its_forwarded_port(board: Board) -> None:

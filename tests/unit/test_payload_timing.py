@@ -29,3 +29,14 @@ def test_what_pauses_stands_still_and_goes_on(leader: str) -> None:
     assert pausing["timed"] == pausing["paused"]
     assert pausing["again"] > pausing["timed"]
     assert kept["paused"] < kept["timed"] < kept["again"], "balances need these whole"
+
+
+def test_the_clock_is_read_without_a_system_call() -> None:
+    source = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+    if not source.exists() or source.read_text().strip() not in ("tsc", "arch_sys_counter"):
+        pytest.skip("this machine's clock can be read by its kernel only")
+    done = subprocess.run(
+        [build("host").path, "run", "self_clock"], capture_output=True, timeout=60
+    )
+    block = parse_block(done.stdout, "self_clock", "manual")
+    assert block.outcome == "pass", block.reason

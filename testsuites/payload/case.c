@@ -275,15 +275,7 @@ void window_end(const char *phase)
 	}
 }
 
-/* --- time, processes, files ------------------------------------------------------------------------ */
-
-uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
+/* --- processes, files ------------------------------------------------------------------------------ */
 
 void sleep_ms(unsigned int ms)
 {
