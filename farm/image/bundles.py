@@ -1,8 +1,9 @@
 """Bundles: programs that a board is lent, in a folder that brings all they need.
 
 A bundle is one ``tar.gz`` with ``bin/`` and ``lib/``. What is linked dynamically runs through the
-``ld.so`` that comes with it, so the board's own user space does not matter. Bundles are cached
-below ``cache_dir()/bundles/`` under the hash of their recipe, with what they were made of.
+``ld.so`` that comes with it, so the board's own user space does not matter; programs of x86-64 run
+through box64, with their own libraries in ``x86/``. Bundles are cached below
+``cache_dir()/bundles/`` under the hash of their recipe, with what they were made of.
 """
 
 from __future__ import annotations
@@ -36,6 +37,28 @@ LINE_BUFFERED = "libstdbuf.so"
 A program that forks with lines in its buffer prints them twice into a pipe: v4l2-compliance does.
 """
 _BUFFERING = ("coreutils", "usr/libexec/coreutils/libstdbuf.so")
+
+EMULATOR = "box64"
+"""Program of a bundle that runs its others, where these are of x86-64.
+
+It translates instructions; system calls go to the board's kernel as they are.
+"""
+_FOREIGN = "x86"
+WRAPPED = (
+    "libdl.so.2",
+    "libgcc_s.so.1",
+    "libglib-2.0.so.0",  # an x86-64 one of glibc 2.43 wants free_sized(), which box64 0.4.3 lacks
+    "libm.so.6",
+    "libpci.so.3",  # an x86-64 one wants ioperm(), which arm64 has not
+    "libpthread.so.0",
+    "libresolv.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+)
+"""Libraries that box64 takes from the machine instead of having them emulated."""
+_NATIVE = (EMULATOR, "libgcc-s1", "libglib2.0-0t64", "libpci3")
+_LIBRARY_PACKAGE = re.compile(r"z?lib(?!python)(?!.*-cross)[a-z0-9].*")
+_ALWAYS = (LOADER, LINE_BUFFERED)
 _METHOD = 1  # how this module packs; raise it when the result changes for the same recipe
 _MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -61,8 +84,13 @@ class Bundle:
             raise ValueError(f"bundle {self.name} holds no program {program!r}")
         start = []
         if self.loader:
+            setting, through = ["_STDBUF_O=L"], []
+            if EMULATOR in self.programs and program != EMULATOR:
+                setting += [f"BOX64_LD_LIBRARY_PATH={_FOREIGN}", "BOX64_LOG=0", "BOX64_NOBANNER=1"]
+                through = [f"./bin/{EMULATOR}"]
             buffering = ["--preload", f"./lib/{LINE_BUFFERED}"]
-            start = ["env", "_STDBUF_O=L", f"./lib/{LOADER}", *buffering, "--library-path", "lib"]
+            loader = [f"./lib/{LOADER}", *buffering, "--library-path", "lib"]
+            start = ["env", *setting, *loader, *through]
         return [*start, f"./bin/{program}", *arguments]
 
     @property
@@ -136,7 +164,7 @@ def debian(
             files = archive.fetch(found, stored, progress)
         for file in files:
             apt.unpack(file, work / "unpacked")
-        _pick(work / "unpacked", work, programs)
+        _pick(work / "unpacked", work, programs, also=_ALWAYS)
         shutil.rmtree(work / "unpacked")
         return [package.provenance for package in found]
 
@@ -148,14 +176,77 @@ def debian(
     return obtain(name, recipe, make, progress=progress)
 
 
-def _pick(unpacked: Path, work: Path, programs: Mapping[str, str]) -> None:
-    """Copy programs and the libraries that they and these need, transitively."""
-    libraries: dict[str, Path] = {}
+def emulated(
+    name: str,
+    packages: Sequence[str],
+    programs: Mapping[str, str],
+    *,
+    suite: str,
+    progress: apt.Progress = lambda _: None,
+) -> Bundle:
+    """Return programs of Debian's amd64 packages, with box64 of its arm64 ones to run them.
+
+    For what Debian does not build for arm64. ``programs`` is as for :func:`debian`.
+
+    Raises:
+        ImageError: no mirror, or a package, program or library is gone.
+    """
+
+    def make(work: Path) -> Sequence[ImageProvenance]:
+        stored = cache.packages_dir()
+        made_of: list[ImageProvenance] = []
+        wanted = {"amd64": tuple(packages), "arm64": (*_NATIVE, _BUFFERING[0])}
+        for architecture, names in wanted.items():
+            with (
+                cache.building(progress),
+                apt.apt_root(suite, stored, architecture=architecture) as archive,
+            ):
+                progress(f"reading the package lists of Debian {suite} for {architecture}")
+                archive.update()
+                found = [
+                    package
+                    for package in archive.with_dependencies(names)
+                    if package.name in names or _LIBRARY_PACKAGE.fullmatch(package.name)
+                ]
+                files = archive.fetch(found, stored, progress)
+            for file in files:
+                apt.unpack(file, work / architecture)
+            made_of += [package.provenance for package in found]
+        _pick(work / "amd64", work, programs, libraries=_FOREIGN)
+        native = {EMULATOR: f"usr/bin/{EMULATOR}"}
+        _pick(work / "arm64", work, native, also=(*_ALWAYS, *WRAPPED))
+        for architecture in wanted:
+            shutil.rmtree(work / architecture)
+        return made_of
+
+    recipe = {
+        "suite": suite,
+        "packages": [*packages, *_NATIVE, *_BUFFERING],
+        "programs": dict(programs),
+        "wrapped": WRAPPED,
+    }
+    return obtain(name, recipe, make, progress=progress)
+
+
+def _pick(
+    unpacked: Path,
+    work: Path,
+    programs: Mapping[str, str],
+    *,
+    libraries: str = "lib",
+    also: Sequence[str] = (),
+) -> None:
+    """Copy programs and the libraries that they and these need, transitively.
+
+    Libraries go to the folder ``libraries``; ``also`` those that nothing names as needed.
+    """
+    known: dict[str, Path] = {}
     for top in ("lib", "usr/lib"):
         for path in sorted((unpacked / top).rglob("*.so*")):
-            libraries.setdefault(path.name, path)
-    (work / "bin").mkdir()
-    (work / "lib").mkdir()
+            known.setdefault(path.name, path)
+    known[LINE_BUFFERED] = unpacked / _BUFFERING[1]
+    (work / "bin").mkdir(exist_ok=True)
+    (work / libraries).mkdir()
     waiting: list[tuple[str, str]] = []
     for name, file in programs.items():
         source = unpacked / file
@@ -164,18 +255,16 @@ def _pick(unpacked: Path, work: Path, programs: Mapping[str, str]) -> None:
         shutil.copyfile(source, work / "bin" / name)
         waiting += [(file, library) for library in needed_libraries(source.read_bytes())]
     if waiting:
-        waiting.append(("every program", LOADER))
-        libraries[LINE_BUFFERED] = unpacked / _BUFFERING[1]
-        waiting.append(("every program", LINE_BUFFERED))
+        waiting += [("every program", library) for library in also]
     while waiting:
         user, name = waiting.pop()
-        if (work / "lib" / name).exists():
+        if (work / libraries / name).exists():
             continue
-        found = libraries.get(name)
+        found = known.get(name)
         real = _inside(unpacked, found) if found else None
         if real is None:
             raise ImageError(f"{user} needs {name}, which no package of the bundle brings")
-        shutil.copyfile(real, work / "lib" / name)
+        shutil.copyfile(real, work / libraries / name)
         waiting += [(name, other) for other in needed_libraries(real.read_bytes())]
 
 
@@ -229,7 +318,7 @@ def _pack(work: Path, target: Path) -> None:
 
 
 def _members(work: Path) -> Iterable[Path]:
-    for top in ("bin", "lib"):
+    for top in ("bin", "lib", _FOREIGN):
         for path in sorted((work / top).glob("*")):
             if not _MEMBER.fullmatch(path.name):
                 raise ImageError(f"a bundle takes no file named {path.name!r}")

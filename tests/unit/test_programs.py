@@ -182,6 +182,22 @@ def test_a_dynamic_program_runs_through_the_loader_that_came_with_it(
     ]  # fmt: skip
 
 
+def test_a_program_of_x86_64_runs_through_the_emulator_that_came_with_it(
+    bundle: bundles.Bundle,
+) -> None:
+    kept = {name: getattr(bundle, name) for name in bundle.__slots__}
+    kept |= {"loader": True, "programs": ("box64", "hello")}
+    words = bundles.Bundle(**kept)
+    start = [
+        "./lib/ld-linux-aarch64.so.1", "--preload", "./lib/libstdbuf.so", "--library-path", "lib",
+    ]  # fmt: skip
+    assert words.command("hello", ["-x"]) == [
+        "env", "_STDBUF_O=L", "BOX64_LD_LIBRARY_PATH=x86", "BOX64_LOG=0", "BOX64_NOBANNER=1",
+        *start, "./bin/box64", "./bin/hello", "-x",
+    ]  # fmt: skip
+    assert words.command("box64") == ["env", "_STDBUF_O=L", *start, "./bin/box64"]
+
+
 def test_a_bundle_that_cannot_be_made_leaves_nothing(bundle: bundles.Bundle) -> None:
     def breaks(work: Path) -> list[ImageProvenance]:
         (work / "bin").mkdir()
