@@ -18,20 +18,29 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farm.external.results import MAX_CASES, Case, Output, Status, clean, named
 
-TESTS = (
+ON_EACH = (
     "core_auth",
     "core_getclient",
     "core_getversion",
     "dumb_buffer",
     "kms_addfb_basic",
+    "kms_getfb",
+    "kms_prime",
     "kms_prop_blob",
-    "prime_vgem",
-    "sw_sync",
     "syncobj_basic",
+    "syncobj_eventfd",
     "syncobj_timeline",
-    "vgem_basic",
+    "syncobj_wait",
 )
-"""Tests that are about buffers, fences or the sharing of them, and need no GPU of one vendor."""
+"""Tests of any DRM device about buffers, fences or the sharing of them."""
+
+ON_VGEM = ("dmabuf_sync_file", "vgem_basic", "vgem_slow")
+"""Tests that open vgem, whichever device they are told."""
+
+ON_NONE = ("sw_sync",)
+"""Tests that open no DRM device."""
+
+TESTS = (*ON_EACH, *ON_VGEM, *ON_NONE)
 
 MAX_JSON = 32 << 20
 """Largest ``results.json`` that is read, in bytes."""
@@ -60,19 +69,40 @@ _END = re.compile(r"(Dynamic subtest|Subtest) (\S{1,200}): ([A-Z]{4,8}) \((\d{1,
 _WHOLE = re.compile(r"([A-Z]{4,8}) \((\d{1,9}\.\d{1,9})s\)")
 _WHY = re.compile(
     r".*?(Test requirement not met in .*|Test requirement: .*|Failed assertion: .*|"
-    r"Test assertion failure .*|Received signal SIG\w+.*|last errno: .*|Last errno: .*)"
+    r"Test assertion failure .*|Received signal SIG\w+.*|last errno: .*|Last errno: .*|"
+    r"No dynamic tests executed\.)"
 )
+_CRITICAL = re.compile(
+    r"(?:\[ *[\d.]{1,20}\] )?\(\S{1,80}\) (?:\[thread:\d+\] )?(?:\S{1,80}-)?CRITICAL: (.+)"
+)
+_FAILED = re.compile(r"(?:Dynamic subtest|Subtest|Test) (\S{1,200}) failed\.")
+_DEBUG_BLOCK = re.compile(r"^\*\*\*\* DEBUG \*\*\*\*$.*?^\*\*\*\*  END  \*\*\*\*$", re.M | re.S)
 _MAX_TOLD = 3
+
+
+def _failures(errors: str) -> dict[str, list[str]]:
+    """Return by test what a program wrote to stderr before it said that the test failed."""
+    found: dict[str, list[str]] = {}
+    told: list[str] = []
+    for line in _DEBUG_BLOCK.sub("", errors).splitlines():
+        if match := _FAILED.fullmatch(line.strip()):
+            found.setdefault(match[1], told[:_MAX_TOLD])
+            told = []
+        elif match := _CRITICAL.fullmatch(line.strip()):
+            told.append(clean(match[1], 160))
+    return found
 
 
 @dataclass(slots=True)
 class _Reading:
     test: str
+    failures: dict[str, list[str]] = field(default_factory=dict)
     begun: bool = False
     subtest: str = ""
     dynamic: str = ""
     cases: list[Case] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
     whole: Case | None = None
     problem: str = ""
 
@@ -97,6 +127,10 @@ class _Reading:
             self.subtest = name
 
     def _end(self, kind: str, name: str, word: str, seconds: str) -> None:
+        if word == "SKIP" and not self.subtest:  # without a start, as more, for a reason told once
+            self.told = self.lacking = self.told or self.lacking
+        if name in self.failures:
+            self.told = self.failures[name]
         if kind == "Dynamic subtest":
             name, self.dynamic = f"{self.subtest}@{name}", ""
         elif self.subtest and name != self.subtest:
@@ -129,7 +163,7 @@ def parse(
     ``errors`` is what it wrote to stderr: the reasons of failures that stdout does not tell.
     Subtests that were ``planned`` and that it does not tell of are missing.
     """
-    reading = _Reading(test)
+    reading = _Reading(test, _failures(errors))
     for line in text.splitlines():
         reading.take(line.strip())
     cases = reading.cases or ([reading.whole] if reading.whole else [])

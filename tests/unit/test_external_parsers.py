@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -107,6 +108,12 @@ Starting subtest: coherency-gtt
 Test requirement not met in function gem_require_mmap, file ../tests/prime_vgem.c:120:
 Subtest coherency-gtt: SKIP (0.000s)
 """
+
+
+DATA = Path(__file__).parents[1] / "data" / "igt"
+"""What IGT 2.5 printed on virt-smmuv3 with reference-6.12, told to take vkms."""
+REAL = {path.stem: path.read_text() for path in DATA.glob("*.out")}
+REAL_ERRORS = (DATA / "kms_prime.err").read_text()
 
 
 def told(output: Output) -> dict[str, str]:
@@ -293,6 +300,57 @@ def test_igt_tells_of_subtests_and_dynamic_ones() -> None:
     assert "gem_require_mmap" in skipped.reason
 
 
+@pytest.mark.parametrize(
+    ("test", "status", "expected"),
+    [
+        ("vgem_basic", 0, {"Pass": 15, "Skip": 1}),
+        ("kms_getfb", 0, {"Pass": 12, "Skip": 2}),
+        ("kms_prime", 98, {"Skip": 3, "Fail": 2}),
+        ("prime_vgem", 77, {"Skip": 18}),
+    ],
+)
+def test_what_igt_really_prints_is_understood(
+    test: str, status: int, expected: dict[str, int]
+) -> None:
+    output = igt.parse(test, REAL[test], status, REAL_ERRORS if test == "kms_prime" else "")
+    assert output.whole, output.problem
+    assert Counter(told(output).values()) == expected
+    for case in output.cases:
+        assert case.status is not Status.SKIP or "requirement" in case.reason
+
+
+def test_why_an_igt_test_failed_is_on_stderr() -> None:
+    output = igt.parse("kms_prime", REAL["kms_prime"], 98, REAL_ERRORS)
+    failed = {case.name: case.reason for case in output.cases if case.status is Status.FAIL}
+    assert list(failed) == ["basic-crc-vgem@second-to-first", "basic-crc-vgem"]
+    assert failed["basic-crc-vgem@second-to-first"] == (
+        "Test assertion failure function get_intel_driver, file ../lib/drmtest.c:178:; "
+        "Failed assertion: 0; Device is not handled by Intel driver"
+    )
+
+
+def test_what_a_thread_of_an_igt_test_says_is_a_reason_too() -> None:
+    text = IGT.replace("(prime_vgem:812) CRITICAL", "ignored")
+    errors = (
+        "[229.68] (prime_vgem:7) [thread:8] CRITICAL: Failed assertion: it waited\n"
+        "Subtest basic-read failed.\n**** DEBUG ****\n"
+        "(prime_vgem:7) CRITICAL: once more\n****  END  ****\nSubtest other failed.\n"
+    )
+    output = igt.parse("prime_vgem", text, 98, errors)
+    reasons = {case.name: case.reason for case in output.cases}
+    assert reasons["basic-read"] == "Failed assertion: it waited"
+
+
+@pytest.mark.parametrize("test", REAL)
+@given(st.data())
+def test_igt_cut_anywhere_tells_no_more_than_it_said(test: str, data: st.DataObject) -> None:
+    text = REAL[test]
+    whole = told(igt.parse(test, text, 98))
+    cut = told(igt.parse(test, text[: data.draw(st.integers(0, len(text) - 1))], 134))
+    for name, status in cut.items():
+        assert whole.get(name) == status or status == "Crash"
+
+
 def test_an_igt_test_without_subtests_is_a_case_of_its_own_name() -> None:
     text = "IGT-Version: 1.30 (aarch64) (Linux: 6.12 aarch64)\nSUCCESS (0.002s)\n"
     output = igt.parse("core_auth", text, 0)
@@ -371,7 +429,11 @@ def test_results_that_are_none_are_told_so(text: str, problem: str) -> None:
 # --- anything at all ------------------------------------------------------------------------------
 
 LINES = st.sampled_from(
-    [line for text in (UDMABUF, SYNC, HEAPS, V4L2, IGT) for line in text.splitlines()]
+    [
+        line
+        for text in (UDMABUF, SYNC, HEAPS, V4L2, IGT, *REAL.values(), REAL_ERRORS)
+        for line in text.splitlines()
+    ]
 )
 RUBBISH = st.lists(LINES | st.text(max_size=80), max_size=60).map("\n".join)
 STATUS = st.integers(0, 255)
