@@ -1,4 +1,4 @@
-"""A program of somebody else's on a virtual board: the kernel's own selftest of udmabuf."""
+"""Programs of somebody else's on a virtual board: the kernel's own selftest of udmabuf, and IGT."""
 
 from __future__ import annotations
 
@@ -48,3 +48,25 @@ def test_each_test_of_a_selftest_is_a_case(own_farm: Any) -> None:
 
     junit = own_farm.call("export", done["run"], "--format", "junit").stdout
     assert "udmabuf]@test-5" in junit and "skipped" in junit
+
+
+@pytest.mark.slow  # it fetches seventy packages first
+def test_igt_runs_through_an_emulator(own_farm: Any) -> None:
+    choice = ("external/test_igt.py", "-k", "vgem", "--board", "virt-smmuv3")
+    done = own_farm.json("run", *choice, "--image", "debian-13")
+    assert done["exit"] == 0, done
+    (job,) = done["jobs"]
+    assert set(job["verdicts"]) <= {"PASS", "SKIP", "XFAIL"}
+
+    cases = own_farm.json("show", done["run"])["cases"]
+    verdicts = {case["params"].get("within", ""): case["verdict"] for case in cases}
+    assert verdicts[""] == "PASS"
+    for within in ("vgem_basic@dmabuf-export", "dmabuf_sync_file@export-basic"):
+        assert verdicts[within] == "PASS"
+    told = list(events.read_journal(Path(job["journal"])))
+    artifacts = {event.name: event for event in told if isinstance(event, events.Artifact)}
+    folder = Path(job["journal"]).parent
+    made_of = json.loads((folder / artifacts["igt.json"].path).read_text())["made_of"]
+    found = {(row["package"], row["architecture"]) for row in made_of}
+    assert {("igt-gpu-tools-tests", "amd64"), ("box64", "arm64")} <= found
+    assert "(x86_64)" in (folder / artifacts["igt_vgem_vgem_basic.log"].path).read_text()

@@ -27,7 +27,8 @@ def programs_known() -> set[str]:
     types = inventory.load_board_types().values()
     profiles = inventory.load_image_profiles().values()
     devices = {d.id for one in (*types, *profiles) for d in one.devices if d.kind == "drm"}
-    tests = {f"igt:{device}:{test}" for device in devices for test in igt.TESTS}
+    tests = {f"igt:{device}:{test}" for device in devices for test in (*igt.ON_EACH, *igt.ON_VGEM)}
+    tests |= {f"igt:{test}" for test in igt.ON_NONE}
     return {*kselftests.SELFTESTS, V4L2, *tests}
 
 
@@ -124,6 +125,20 @@ _ENDS: dict[Verdict, Callable[[str], None]] = {
 def external(programs: Programs) -> External:
     """Programs of other people's suites on the board under test."""
     return External(programs, lists_for(programs.type.name, programs.profile))
+
+
+@pytest.fixture
+def igt_tests(programs: Programs) -> Bundle | None:
+    """IGT's test programs as Debian builds them, for amd64; none where the board has its own."""
+    if "igt" in programs.features:
+        return None
+    return bundles.emulated(
+        "igt",
+        ["igt-gpu-tools-tests", "igt-gpu-tools"],
+        {test: f"usr/libexec/igt-gpu-tools/{test}" for test in igt.TESTS},
+        suite="sid",
+        progress=programs.progress,
+    )
 
 
 @pytest.fixture

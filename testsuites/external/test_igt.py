@@ -1,9 +1,10 @@
-"""IGT GPU tools on boards that have them: through igt_runner, or one test program at a time."""
+"""IGT GPU tools: Debian's amd64 programs through box64, or those that the board has."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -11,7 +12,7 @@ from farm.external import igt
 from farm.external.judging import Judged
 from farm.external.lists import Kind
 from farm.external.results import Output
-from farm.pytest_plugin.api import Device, Programs
+from farm.pytest_plugin.api import Bundle, Device, Programs
 
 LIMIT_S = 300.0
 FOLDERS = (
@@ -21,6 +22,7 @@ FOLDERS = (
 )
 """Where distributions, a build from source, and drm-ci install the tests."""
 RESULTS = "/tmp/farm/igt-results"
+_DRIVERS = 'for n in /sys/kernel/debug/dri/*/name; do read -r d rest < $n; echo "$d"; done'
 
 
 def installed(programs: Programs, test: str) -> tuple[str, bool]:
@@ -42,38 +44,64 @@ def runner_script(folder: str, test: str, skips: list[str]) -> str:
     return f"rm -rf {RESULTS}; {quoted} >&2; cat {RESULTS}/results.json"
 
 
+def driver_of(programs: Programs, device: Device) -> str:
+    """Return what the DRM driver of a device calls itself on this kernel: cirrus or cirrus-qemu."""
+    said = programs.run(None, "sh", ["-c", _DRIVERS], timeout_s=30).stdout.split()
+    names = device.address.partition(":")[2].split(",")
+    return next((name for name in names if name in said), device.driver)
+
+
+class Igt(NamedTuple):
+    """Runs test programs, of a bundle or of the board's own."""
+
+    external: Any
+    programs: Programs
+    bundle: Bundle | None
+
+    def run(self, test: str, program: str, driver: str = "") -> Judged:
+        """Run one test; IGT_FORCE_DRIVER makes it take a driver of no vendor."""
+        folder, runner = installed(self.programs, test) if self.bundle is None else ("", False)
+        variables = {"IGT_FORCE_DRIVER": driver} if driver else None
+        lists = self.external.lists
+        if runner:
+            prefix = f"{program}@"
+            entries = [one for one in lists.entries if one.kind is Kind.SKIPS]
+            skips = [
+                one.name.removeprefix(prefix) for one in entries if one.name.startswith(prefix)
+            ]
+
+            def parse(out: str, err: str, status: int) -> Output:
+                return igt.parse_results(out, test)
+
+            words = ["sh", "-c", runner_script(folder, test, skips)]
+        else:
+            command = f"{folder}/{test}" if folder else test
+            listed = self.programs.run(self.bundle, command, ["--list-subtests"], timeout_s=60)
+            subtests = listed.stdout.split() if listed.status == 0 else []
+            wanted = [one for one in subtests if lists.skip(f"{program}@{one}") is None]
+
+            def parse(out: str, err: str, status: int) -> Output:
+                return igt.parse(test, out, status, err, planned=wanted)
+
+            choice = ["--run-subtest", ",".join(wanted)] if len(wanted) < len(subtests) else []
+            words = [command, *choice]
+        return self.external.run(
+            program, self.bundle, words, parse,
+            timeout_s=LIMIT_S, variables=variables, prefix=f"{test}@",
+        )  # fmt: skip
+
+
 @pytest.mark.over(device="drm")
-def test_igt(external, programs: Programs, device: Device) -> None:
-    """Tests of IGT on one DRM device; IGT_FORCE_DRIVER makes it take drivers of no vendor."""
-    if "igt" not in programs.features:
-        pytest.skip(f"{programs.type.name} with {programs.profile.name} declares no igt")
-    external.settle([run_one(external, programs, device, test) for test in igt.TESTS])
+def test_igt(external, programs: Programs, igt_tests: Bundle | None, device: Device) -> None:
+    """Tests of IGT on one DRM device."""
+    runs = Igt(external, programs, igt_tests)
+    driver = driver_of(programs, device)
+    tests = (*igt.ON_EACH, *(igt.ON_VGEM if device.driver == "vgem" else ()))
+    external.settle([runs.run(test, f"igt:{device.id}:{test}", driver) for test in tests])
 
 
-def run_one(external, programs: Programs, device: Device, test: str) -> Judged:
-    """Run one test program, through igt_runner where the board has it."""
-    program = f"igt:{device.id}:{test}"
-    folder, runner = installed(programs, test)
-    if runner:
-        prefix = f"{program}@"
-        entries = [one for one in external.lists.entries if one.kind is Kind.SKIPS]
-        skips = [one.name.removeprefix(prefix) for one in entries if one.name.startswith(prefix)]
-
-        def parse(out: str, err: str, status: int) -> Output:
-            return igt.parse_results(out, test)
-
-        words = ["sh", "-c", runner_script(folder, test, skips)]
-    else:
-        listed = programs.run(None, f"{folder}/{test}", ["--list-subtests"], timeout_s=60)
-        subtests = listed.stdout.split() if listed.status == 0 else []
-        wanted = [one for one in subtests if external.lists.skip(f"{program}@{one}") is None]
-
-        def parse(out: str, err: str, status: int) -> Output:
-            return igt.parse(test, out, status, err, planned=wanted)
-
-        choice = ["--run-subtest", ",".join(wanted)] if len(wanted) < len(subtests) else []
-        words = [f"{folder}/{test}", *choice]
-    return external.run(
-        program, None, words, parse,
-        timeout_s=LIMIT_S, variables={"IGT_FORCE_DRIVER": device.driver}, prefix=f"{test}@",
-    )  # fmt: skip
+@pytest.mark.declared("sw_sync")
+def test_igt_without_a_device(external, programs: Programs, igt_tests: Bundle | None) -> None:
+    """Tests of IGT that open no DRM device."""
+    runs = Igt(external, programs, igt_tests)
+    external.settle([runs.run(test, f"igt:{test}") for test in igt.ON_NONE])
