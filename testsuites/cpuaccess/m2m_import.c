@@ -16,12 +16,6 @@
 #define VISL_TIME_LINE 16u
 #define VISL_TIME_LINES 16u
 
-/*
- * The least that vicodec takes: so what it writes, a frame as large as its input and a header, fits into
- * the frame of any video device that exports.
- */
-#define HEIGHT 360u
-
 struct result {
 	uint8_t *bytes;
 	size_t size;
@@ -138,13 +132,13 @@ CASE(m2m_import, "A memory-to-memory device does with an imported buffer what it
 
 	if (!output && !param_is("side", "capture"))
 		broken("side is '%s', expected output or capture", param_str("side"));
-	m2m_frames(&m2m, HEIGHT);
+	m2m_frames(&m2m);
 	wanted = output ? m2m.output.size : m2m.capture.size;
-	buffer = buffer_open(param_str("exporter"), wanted);
+	buffer = buffer_open_for(param_str("exporter"), wanted);
 	if (buffer.size < wanted)
 		skip("a frame of %s has %zu bytes, one of %s wants %zu", buffer.address, buffer.size,
 		     address, wanted);
-	picture = picture_of(V4L2_PIX_FMT_RGB24, M2M_WIDTH, HEIGHT);
+	picture = picture_of(V4L2_PIX_FMT_RGB24, 640, 480);
 	content = malloc(m2m.output.size);
 	if (!content || picture.size != m2m.output.size)
 		broken("no memory for a frame of %zu bytes", picture.size);

@@ -55,7 +55,7 @@ static struct v4l2_queue output_queue(const char *address)
 
 	if (address_is(address, "m2m")) {
 		m2m = m2m_open(address, M2M_ANY, 0);
-		m2m_frames(&m2m, M2M_HEIGHT);
+		m2m_frames(&m2m);
 		return m2m.output;
 	}
 	err = frame_queue(address, V4L2_BUF_TYPE_VIDEO_OUTPUT, &queue);
@@ -64,12 +64,50 @@ static struct v4l2_queue output_queue(const char *address)
 	return queue;
 }
 
+/* A buffer as large as the device's frames, or of so many bytes if that is more. */
+static void open_video(struct buffer *buffer, size_t least)
+{
+	struct v4l2_queue *queue = &buffer->queue;
+	size_t frame;
+
+	*queue = output_queue(buffer->address);
+	frame = queue->size;
+	if (least > frame) {
+		queue->memory = V4L2_MEMORY_MMAP;
+		queue->size = least;
+	}
+	if (least <= frame || v4l2_create_raw(queue, 1) < 0) {
+		queue->size = frame;
+		v4l2_request(queue, V4L2_MEMORY_MMAP, 1);
+	}
+	buffer->device = queue->fd;
+	buffer->size = queue->size;
+	buffer->fd = v4l2_export(queue, 0);
+}
+
+static size_t in_pages(size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (size + page - 1) / page * page;
+}
+
+struct buffer buffer_open_for(const char *address, size_t frame)
+{
+	struct buffer buffer = { .address = address, .device = -1, .fd = -1 };
+
+	if (!is_video(address))
+		return buffer_open(address, frame);
+	open_video(&buffer, frame);
+	buffer.size = in_pages(buffer.size);
+	return buffer;
+}
+
 struct buffer buffer_open(const char *address, size_t size)
 {
 	struct buffer buffer = { .address = address, .device = -1, .fd = -1 };
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
-	size = (size + page - 1) / page * page;
+	size = in_pages(size);
 	buffer.queue.fd = -1;
 	if (address_is(address, "drm")) {
 		struct dumb dumb;
@@ -80,11 +118,7 @@ struct buffer buffer_open(const char *address, size_t size)
 		buffer.size = dumb.size;
 		buffer.fd = prime_export(buffer.device, dumb.handle);
 	} else if (is_video(address)) {
-		buffer.queue = output_queue(address);
-		buffer.device = buffer.queue.fd;
-		buffer.size = buffer.queue.size;
-		v4l2_request(&buffer.queue, V4L2_MEMORY_MMAP, 1);
-		buffer.fd = v4l2_export(&buffer.queue, 0);
+		open_video(&buffer, 0);
 	} else if (address_is(address, "heap")) {
 		buffer.size = size;
 		buffer.fd = heap_alloc(address + strlen("heap:"), size);
@@ -93,12 +127,12 @@ struct buffer buffer_open(const char *address, size_t size)
 		buffer.fd = udmabuf_huge(size);
 	} else if (address_is(address, "udmabuf")) {
 		buffer.size = size;
-		buffer.fd = size / page <= LIST_LIMIT_PAGES ? udmabuf_scattered(size)
-							    : udmabuf_create(size);
+		buffer.fd = size <= in_pages(1) * LIST_LIMIT_PAGES ? udmabuf_scattered(size)
+								   : udmabuf_create(size);
 	} else {
 		broken("no exporter is known by the address '%s'", address);
 	}
-	buffer.size = (buffer.size + page - 1) / page * page;
+	buffer.size = in_pages(buffer.size);
 	return buffer;
 }
 

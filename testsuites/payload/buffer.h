@@ -34,6 +34,12 @@ struct buffer {
  * contiguous up to 2 MiB.
  */
 struct buffer buffer_open(const char *address, size_t size);
+
+/*
+ * The same for somebody who wants `frame` bytes: a V4L2 device's buffer is of that size if its own frames
+ * are smaller (VIDIOC_CREATE_BUFS), as far as its driver can make one.
+ */
+struct buffer buffer_open_for(const char *address, size_t frame);
 /* Closes the dma-buf, the view, the handle and the node, in this order; what is closed stays so. */
 void buffer_close(struct buffer *buffer);
 
@@ -94,6 +100,7 @@ void sort_u64(uint64_t *values, size_t count);
 
 #ifndef FARM_HELPERS
 #define buffer_open(...) FARM_AT(buffer_open(__VA_ARGS__))
+#define buffer_open_for(...) FARM_AT(buffer_open_for(__VA_ARGS__))
 #define buffer_view(...) FARM_AT(buffer_view(__VA_ARGS__))
 #define buffer_begin(...) FARM_AT(buffer_begin(__VA_ARGS__))
 #define buffer_end(...) FARM_AT(buffer_end(__VA_ARGS__))

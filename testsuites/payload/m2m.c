@@ -2,6 +2,7 @@
 /* V4L2 memory-to-memory devices: found by role, their formats and events. */
 #define FARM_HELPERS
 #include "calls.h"
+#include "buffer.h"
 #include "m2m.h"
 
 #include <fcntl.h>
@@ -13,6 +14,8 @@
 #define NODES 64
 #define FORMATS_MAX 256u
 #define FRAME_WAIT_MS 10000
+#define RGB_WIDTH 640u
+#define RGB_HEIGHT 480u		/* three bytes a pixel: FRAME_SIZE */
 
 uint32_t param_fourcc(const char *key)
 {
@@ -198,18 +201,16 @@ static bool takes_rgb(const struct v4l2_queue *queue)
 	return m2m_has_format(queue, V4L2_PIX_FMT_RGB24);
 }
 
-void m2m_frames(struct m2m *m2m, uint32_t height)
+void m2m_frames(struct m2m *m2m)
 {
-	size_t size = (size_t)M2M_WIDTH * height * 3;
-
 	if (takes_rgb(&m2m->output))
-		m2m_format(&m2m->output, M2M_WIDTH, height, V4L2_PIX_FMT_RGB24);
+		m2m_format(&m2m->output, RGB_WIDTH, RGB_HEIGHT, V4L2_PIX_FMT_RGB24);
 	else
-		coded_size(&m2m->output, size);
-	if (m2m->output.size != size)
-		fail("its frames have %zu bytes, asked for %zu", m2m->output.size, size);
+		coded_size(&m2m->output, FRAME_SIZE);
+	if (m2m->output.size != FRAME_SIZE)
+		fail("its frames have %zu bytes, asked for %zu", m2m->output.size, FRAME_SIZE);
 	if (takes_rgb(&m2m->output) && takes_rgb(&m2m->capture))
-		m2m_format(&m2m->capture, M2M_WIDTH, height, V4L2_PIX_FMT_RGB24);
+		m2m_format(&m2m->capture, RGB_WIDTH, RGB_HEIGHT, V4L2_PIX_FMT_RGB24);
 	else
 		m2m_current_format(&m2m->capture);
 }

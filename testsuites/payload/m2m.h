@@ -11,9 +11,6 @@
 
 #include "v4l2.h"
 
-#define M2M_WIDTH 640u
-#define M2M_HEIGHT 480u		/* of frames that have FRAME_SIZE (buffer.h) */
-
 struct m2m {
 	struct v4l2_queue output, capture;	/* both have the file's descriptor */
 };
@@ -51,10 +48,10 @@ void m2m_subscribe(struct m2m *m2m, uint32_t type);
 void m2m_await_event(struct m2m *m2m, uint32_t type, int timeout_ms);
 
 /*
- * Sets frames to read of RGB24, 640 pixels wide, or of a decoder coded ones of as many bytes; the
+ * Sets frames of 921600 bytes to read: RGB24 of 640x480, or of a decoder coded ones of that size; the
  * device's own choice of what it writes, RGB24 as well where it can.
  */
-void m2m_frames(struct m2m *m2m, uint32_t height);
+void m2m_frames(struct m2m *m2m);
 
 /* Turns both queues on, or off. */
 void m2m_stream(struct m2m *m2m, bool on);

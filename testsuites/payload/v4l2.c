@@ -167,6 +167,10 @@ int v4l2_create_raw(struct v4l2_queue *queue, uint32_t count)
 	};
 	int err = command(queue->fd, VIDIOC_G_FMT, &create.format);
 
+	if (is_planar(queue->type))
+		create.format.fmt.pix_mp.plane_fmt[0].sizeimage = (uint32_t)queue->size;
+	else
+		create.format.fmt.pix.sizeimage = (uint32_t)queue->size;
 	if (!err)
 		err = command(queue->fd, VIDIOC_CREATE_BUFS, &create);
 	if (!err && create.count != count)

@@ -35,8 +35,8 @@ int v4l2_request_raw(struct v4l2_queue *queue, uint32_t memory, uint32_t count);
 void v4l2_request(struct v4l2_queue *queue, uint32_t memory, uint32_t count);
 
 /*
- * VIDIOC_CREATE_BUFS, of the memory and size that the queue has: the first index of `count` more
- * buffers. VIDIOC_REMOVE_BUFS (Linux 6.10; the queue's features say whether it may be used).
+ * VIDIOC_CREATE_BUFS, of the memory and size that the queue has, which may be more than a frame's: the
+ * first index of `count` more buffers. VIDIOC_REMOVE_BUFS (Linux 6.10; the queue's features say whether it may be used).
  */
 int v4l2_create_raw(struct v4l2_queue *queue, uint32_t count);
 uint32_t v4l2_create(struct v4l2_queue *queue, uint32_t count);
