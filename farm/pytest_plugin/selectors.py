@@ -10,6 +10,9 @@ from farm.model import Device, DeviceKind
 
 Selector = str | Callable[[Device], bool]
 
+MEMORY = ("udmabuf", "vgem")
+"""Drivers of which any program gets pages that lie behind no device, the first choice first."""
+
 WORDS: dict[str, Callable[[Device], bool]] = {
     "drm": lambda device: device.kind is DeviceKind.DRM,
     "v4l2": lambda device: device.kind is DeviceKind.V4L2,
@@ -21,6 +24,7 @@ WORDS: dict[str, Callable[[Device], bool]] = {
     "plain": lambda device: (
         device.kind in (DeviceKind.UDMABUF, DeviceKind.HEAP, DeviceKind.V4L2)
     ),  # no GPU's memory
+    "memory": lambda device: device.driver in MEMORY,  # of the first of them that is declared
     "importer": lambda device: device.imports,
     "exporter": lambda device: device.exports,
     "control": lambda device: device.control,
@@ -51,7 +55,11 @@ def select(selector: Selector, devices: Iterable[Device]) -> list[Device]:
                 f"selector {selector!r}: unknown word {word!r}{hint}; known: {', '.join(WORDS)}"
             )
         asked.append(WORDS[word])
-    return [device for device in devices if all(holds(device) for holds in asked)]
+    chosen = [device for device in devices if all(holds(device) for holds in asked)]
+    if "memory" in selector.split():
+        first = min((MEMORY.index(device.driver) for device in chosen), default=0)
+        chosen = [device for device in chosen if device.driver == MEMORY[first]]
+    return chosen
 
 
 def describe(selector: Selector) -> str:

@@ -42,11 +42,18 @@ DEVICES = (
         ("control iommu", ["cirrus"]),
         ("heap", ["system"]),
         ("udmabuf importer", []),
+        ("memory exporter", ["udmabuf"]),
         ("", [one.id for one in DEVICES]),
     ],
 )
 def test_words_are_anded(selector: str, names: list[str]) -> None:
     assert [one.id for one in select(selector, DEVICES)] == names
+
+
+def test_memory_is_that_of_the_first_driver_there_is() -> None:
+    without = [one for one in DEVICES if one.driver != "udmabuf"]
+    assert [one.id for one in select("memory exporter", without)] == ["vgem"]
+    assert select("memory exporter", [one for one in without if one.driver != "vgem"]) == []
 
 
 def test_a_function_chooses() -> None:

@@ -120,12 +120,15 @@ def test_content_outlives_its_exporter(board, exporter, importer, how, expect):
 
 @pytest.mark.requirement("SHR-6")
 @pytest.mark.case("import_refused", "map_control")
-@pytest.mark.over(exporter="udmabuf exporter", importer="importer dma single")
+@pytest.mark.over(exporter="memory exporter", importer="importer dma single")
 def test_refused_import_leaves_nothing_mapped(board, exporter, importer, expect, mapping_control):
     """Whatever an importer had mapped before it refused, it has unmapped when it answers."""
     expected = expect.of_import(exporter, importer)
     if expected.outcome is not Outcome.REFUSED:
-        pytest.skip(f"{importer.id} takes the buffer on Linux {board.kernel}: nothing is refused")
+        pytest.skip(
+            f"{exporter.id} into {importer.id} is {expected.what} on Linux {board.kernel}: no "
+            "refusal is sure"
+        )
     result = board.run("import_refused", exporter=exporter, importer=importer, errno=expected.errno)
     tries = int(result.info["tries"])
     maps = result.counter("dma_map_sg", phase="refused")

@@ -26,7 +26,7 @@ static void contend(struct worker *worker)
 {
 	static const uint32_t usages[] = { DMA_BUF_SYNC_READ, DMA_BUF_SYNC_WRITE, DMA_BUF_SYNC_RW };
 	struct contest *contest = worker->arg;
-	struct buffer own = buffer_open("udmabuf", 4096);
+	struct buffer own = buffer_open(param_str("exporter"), 4096);
 	struct fence_source source = source_open(contest->fences, &own.fd, 1);
 
 	while (next_round(worker)) {

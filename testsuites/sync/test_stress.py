@@ -23,7 +23,7 @@ def vgem(device: Device) -> bool:
 
 @pytest.mark.requirement("SYN-7")
 @pytest.mark.case("fence_churn")
-@pytest.mark.over(exporter="udmabuf exporter", fencer=fencer)
+@pytest.mark.over(exporter="memory exporter", fencer=fencer)
 def test_fence_churn_leaves_no_fence(board, exporter, fencer, stress):
     """Merged, imported, exported and waited for at random, every fence that was made is freed."""
     result = board.run("fence_churn", exporter=exporter, fences=fencer, **stress.arguments)
@@ -33,7 +33,7 @@ def test_fence_churn_leaves_no_fence(board, exporter, fencer, stress):
 
 @pytest.mark.requirement("SYN-7")
 @pytest.mark.case("fence_churn")
-@pytest.mark.over(exporter="udmabuf exporter")
+@pytest.mark.over(exporter="memory exporter")
 def test_fence_churn_of_timelines_leaves_no_fence(board, exporter, stress):
     """The same with fences of sw_sync timelines, one timeline a process."""
     need_sw_sync(board)
@@ -44,7 +44,7 @@ def test_fence_churn_of_timelines_leaves_no_fence(board, exporter, stress):
 
 @pytest.mark.requirement("SYN-9")
 @pytest.mark.case("ping_pong")
-@pytest.mark.over(exporter="udmabuf exporter", fencer=vgem)
+@pytest.mark.over(exporter="memory exporter", fencer=vgem)
 def test_writers_in_turn_never_tear(board, exporter, fencer, stress):
     """A turn that is told at once, and a fence that holds back: whole frames, the last one each."""
     result = board.run(
@@ -68,7 +68,7 @@ def test_writers_on_cpu_and_device_never_tear(board, exporter, fencer, device, s
 
 @pytest.mark.requirement("SYN-9")
 @pytest.mark.case("ping_pong")
-@pytest.mark.over(exporter="udmabuf exporter")
+@pytest.mark.over(exporter="memory exporter")
 @pytest.mark.parametrize("order", ["turns", "nothing"])
 def test_writers_without_fences_are_counted(board, exporter, order, stress):
     """Told whose turn it is but not when the frame is whole, or neither: frames go wrong."""
@@ -81,7 +81,7 @@ def test_writers_without_fences_are_counted(board, exporter, order, stress):
 
 @pytest.mark.requirement("SYN-10")
 @pytest.mark.case("lock_order")
-@pytest.mark.over(exporter="udmabuf exporter", fencer=vgem)
+@pytest.mark.over(exporter="memory exporter", fencer=vgem)
 def test_opposite_orders_do_not_deadlock(board, exporter, fencer, stress):
     """Four tasks, two in each order, import fences into two buffers; nobody waits for ever."""
     result = board.run("lock_order", exporter=exporter, fences=fencer, **stress.arguments)
@@ -90,7 +90,7 @@ def test_opposite_orders_do_not_deadlock(board, exporter, fencer, stress):
 
 @pytest.mark.requirement("SYN-10")
 @pytest.mark.case("lock_order")
-@pytest.mark.over(exporter="udmabuf exporter")
+@pytest.mark.over(exporter="memory exporter")
 def test_opposite_orders_of_timelines_do_not_deadlock(board, exporter, stress):
     """The same with fences of sw_sync timelines."""
     need_sw_sync(board)
