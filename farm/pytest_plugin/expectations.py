@@ -149,7 +149,8 @@ class Import:
 
     ``errno`` is the name of a refusal's errno, else empty. ``maps`` and ``attaches`` are the calls
     of ``dma_map_sg`` and ``dma_buf_attach`` that one attempt costs, also one that is refused.
-    Where it may be either, ``unmapped_errno`` is that of a refusal because mapping failed.
+    Where it may be either, ``unmapped_errno`` is that of a refusal because mapping failed: the
+    call is counted, but not by the tracepoint, which comes after it.
     ``board`` is the feature of the boards that the row is about, or empty. ``leak`` says what such
     an attempt leaves behind and where the kernel loses it, or nothing.
     """
@@ -190,8 +191,8 @@ class Import:
     def met_by(self, seen: Seen) -> bool:
         """Return whether an attempt did what is expected, its calls included."""
         unmapped = seen.outcome == Outcome.REFUSED and seen.errno == self.unmapped_errno
-        maps = 0 if unmapped else self.maps
-        calls = (seen.attaches, seen.maps) == (self.attaches, maps)
+        maps = {0, self.maps} if unmapped else {self.maps}
+        calls = seen.attaches == self.attaches and seen.maps in maps
         return calls and self.allows(seen.outcome, seen.errno)
 
     def hides(self, other: Import) -> bool:
@@ -211,7 +212,7 @@ class Import:
     @property
     def what(self) -> str:
         """What becomes of the import, without its calls: ``refused with EINVAL``."""
-        unmapped = f"{self.unmapped_errno} before a map" if self.unmapped_errno else ""
+        unmapped = f"{self.unmapped_errno} of a failed map" if self.unmapped_errno else ""
         refused = f"refused with {' or '.join(filter(None, (self.errno, unmapped)))}"
         words = {Outcome.SHARED: "shared", Outcome.REFUSED: refused}
         return words.get(self.outcome, f"shared or {refused}")
