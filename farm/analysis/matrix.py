@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -16,7 +16,10 @@ class MatrixCell:
     """One pair: how it ended, and what the import cost.
 
     ``outcome`` is ``shared``, ``refused``, ``wrong``, or empty where the test told none (then the
-    verdict says why). ``cost_ns`` is wall time, ``maps`` the DMA mappings; None where not measured.
+    verdict says why). ``cost_ns`` is the time of one import, ``maps`` its DMA mappings; None where
+    not measured. ``warm`` says that it is the median of several imports of which the pair had seen
+    others, with nothing counted; else it is what the first one took while all was counted, which
+    is several times as much.
     """
 
     outcome: str
@@ -24,6 +27,12 @@ class MatrixCell:
     verdict: Verdict
     cost_ns: float | None
     maps: float | None
+    warm: bool = True
+
+    @property
+    def how(self) -> str:
+        """What stands before the cost: that it is a cold one, or nothing."""
+        return "" if self.warm else "cold "
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +116,28 @@ def _merged(matrices: Sequence[Matrix]) -> Matrix:
 
 
 def _cell(test: TestRecord, cell: Cell) -> MatrixCell:
+    warm = _median(test, "import_time", lambda phase: phase == "warm")
     return MatrixCell(
         cell.outcome,
         cell.errno,
         test.verdict,
-        _measured(test, "wall"),
-        _measured(test, "dma_map_sg"),
+        _median(test, "wall", _is_window) if warm is None else warm,
+        _median(test, "dma_map_sg", _is_window),
+        warm=warm is not None,
     )
 
 
-def _measured(test: TestRecord, metric: str) -> float | None:
-    """Return the metric of the first window inside the case, which is the import.
+def _is_window(phase: str) -> bool:
+    """Whether it is a window inside the case: the whole case brackets its set-up as well."""
+    return phase != WHOLE_CASE
 
-    The whole case's samples do not tell what the import cost: they bracket its set-up as well.
-    """
+
+def _median(test: TestRecord, metric: str, wanted: Callable[[str], bool]) -> float | None:
+    """Return the metric's median over replicates in the first such phase: that is the import."""
     found = (
         sample
         for sample in test.samples
-        if sample.metric == metric and sample.params.get("phase", WHOLE_CASE) != WHOLE_CASE
+        if sample.metric == metric and wanted(sample.params.get("phase", WHOLE_CASE))
     )
     first = next(found, None)
     if first is None:

@@ -55,8 +55,8 @@ def _matrix(jobs: Sequence[JobRecord], matrix: Matrix) -> Iterator[str]:
     yield f"### Who shares with whom: {boards}, Linux {_text(jobs[0].kernel)}"
     yield ""
     yield (
-        "A row an exporter, a column an importer: DMA mappings that an import makes, and its time; "
-        "or the errno that refuses it."
+        "A row an exporter, a column an importer: DMA mappings that an import makes, and the "
+        "median time of one (cold: of the first, and counted); or the errno that refuses it."
     )
     yield ""
     yield from _head("", *matrix.importers)
@@ -71,7 +71,7 @@ def _cell(cell: MatrixCell | None) -> str:
     if cell.outcome == "shared":
         cost = (
             "" if cell.maps is None else quantity(cell.maps, "count"),
-            "" if cell.cost_ns is None else quantity(cell.cost_ns, "ns"),
+            "" if cell.cost_ns is None else cell.how + quantity(cell.cost_ns, "ns"),
         )
         told = " · ".join(filter(None, cost)) or "shared"
     else:

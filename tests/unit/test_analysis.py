@@ -9,12 +9,12 @@ import pytest
 from journals import REFUSES, job_events, write_journal
 
 from farm.analysis import exit_code, summarise, unsettled
-from farm.analysis.matrix import matrix
+from farm.analysis.matrix import MatrixCell, matrix
 from farm.analysis.requirements import requirements
 from farm.analysis.trend import Trend
 from farm.model import SHOWN_FIRST, WORST_FIRST, Verdict, tally, worst
 from farm.store.fold import fold_journal
-from farm.store.records import JobRecord, Point, RunRecord
+from farm.store.records import JobRecord, Point, RunRecord, SampleRecord
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,26 @@ def test_the_matrix_holds_every_pair_with_its_cost(job: JobRecord) -> None:
     missing = [cell for cell in found.cells.values() if not cell.outcome]
     assert {cell.verdict for cell in missing} == {Verdict.MISS}
     assert sum(cell.outcome == "wrong" for cell in found.cells.values()) == 1
+
+
+def test_a_cell_costs_what_a_warm_import_took_not_the_counted_one(job: JobRecord) -> None:
+    told = next(test for test in job.final_tests if test.cell and test.cell.outcome == "shared")
+    assert told.cell is not None
+    pair = told.cell.exporter, told.cell.importer
+
+    def cell(*samples: SampleRecord) -> MatrixCell:
+        found = matrix(replace(job, tests=(replace(told, samples=samples),)))
+        assert found is not None
+        return found.cells[pair]
+
+    def sample(metric: str, value: float, phase: str) -> SampleRecord:
+        return SampleRecord(f"{metric} {phase}", metric, value, "ns", {"phase": phase}, 0)
+
+    whole, first = sample("wall", 900.0, "case"), sample("wall", 700.0, "import")
+    warm = sample("import_time", 100.0, "warm")
+    assert (cell(whole, first, warm).cost_ns, cell(whole, first, warm).how) == (100.0, "")
+    assert (cell(whole, first).cost_ns, cell(whole, first).how) == (700.0, "cold ")
+    assert cell(whole).cost_ns is None
 
 
 def test_a_skipped_attempt_takes_nothing_from_what_was_told_of_a_pair(job: JobRecord) -> None:

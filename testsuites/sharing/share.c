@@ -125,7 +125,7 @@ CASE(share, "A pair of exporter and importer carries the content, or refuses and
 
 	if (!err)
 		import_drop(&import);
-	if (!err && !v4l2)
+	if (!err)
 		time_warm(&import, buffer.fd);
 	import_close(&import);
 	buffer_close(&buffer);

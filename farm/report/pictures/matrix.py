@@ -22,8 +22,8 @@ _LABEL = 18
 def picture(matrix: Matrix, scale: Scale, *, name: str) -> Drawing:
     """Return the matrix as an SVG element; ``name`` keeps its ids apart from other pictures'.
 
-    Shared cells are shaded by what the import cost, on a logarithmic scale; a refusal shows its
-    errno; what failed its test has a frame.
+    Shared cells are shaded by what a warm import cost, on a logarithmic scale, and stay pale where
+    only a cold one was timed; a refusal shows its errno; what failed its test has a frame.
     """
     columns, rows = len(matrix.importers), len(matrix.exporters)
     left, top, below = 1.5, 0.62, 0.1
@@ -57,12 +57,21 @@ def summary(matrix: Matrix) -> str:
     for outcome, words in (("wrong", "with wrong content"), ("", "told nothing")):
         if number := sum(cell.outcome == outcome for cell in cells):
             parts.append(f"{number} {words}")
-    costs = [cell.cost_ns for cell in cells if cell.outcome == "shared" and cell.cost_ns]
+    costs = _warm_costs([matrix])
     if costs:
         parts.append(
-            f"an import takes {quantity(min(costs), 'ns')} to {quantity(max(costs), 'ns')}"
+            f"a warm import takes {quantity(min(costs), 'ns')} to {quantity(max(costs), 'ns')}"
         )
     return "; ".join(parts)
+
+
+def _warm_costs(matrices: Iterable[Matrix]) -> list[float]:
+    return [
+        cell.cost_ns
+        for matrix in matrices
+        for cell in matrix.cells.values()
+        if cell.outcome == "shared" and cell.warm and cell.cost_ns and cell.cost_ns > 0
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +87,8 @@ class Scale:
 
     @classmethod
     def of(cls, matrices: Iterable[Matrix]) -> Scale:
-        """Return the scale that holds every cost of these matrices."""
-        costs = [
-            cell.cost_ns
-            for matrix in matrices
-            for cell in matrix.cells.values()
-            if cell.outcome == "shared" and cell.cost_ns and cell.cost_ns > 0
-        ]
+        """Return the scale that holds every warm cost of these matrices."""
+        costs = _warm_costs(matrices)
         if not costs:
             return cls(1.0, 10.0)
         low = min(costs)
@@ -129,7 +133,7 @@ def _draw(axes: Any, column: int, row: int, cell: MatrixCell, scale: Scale) -> N
     from matplotlib.patches import FancyBboxPatch
 
     word, cost = _words(cell)
-    shade = scale.shade(cell.cost_ns)
+    shade = scale.shade(cell.cost_ns if cell.warm else None)
     face = {
         "shared": f"cost-{shade}",
         "refused": "refused",
@@ -159,7 +163,7 @@ def _draw(axes: Any, column: int, row: int, cell: MatrixCell, scale: Scale) -> N
 
 def _words(cell: MatrixCell) -> tuple[str, str]:
     if cell.outcome == "shared":
-        parts = [] if cell.cost_ns is None else [quantity(cell.cost_ns, "ns")]
+        parts = [] if cell.cost_ns is None else [cell.how + quantity(cell.cost_ns, "ns")]
         if cell.maps is not None:
             parts.append("1 map" if cell.maps == 1 else f"{quantity(cell.maps, '')} maps")
         return "shared", " · ".join(parts)
