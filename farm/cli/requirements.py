@@ -43,6 +43,20 @@ class Row:
             return NO_TEST
         return "" if self.boards else NO_BOARD
 
+    def skipped(self, board_type: str) -> tuple[str, ...]:
+        """Return the images with which all its tests were SKIP there when it was last run.
+
+        That a board declares all devices of a test says nothing of its kernel.
+        """
+        from farm.model import Verdict, worst
+
+        told = {
+            one.image
+            for one in self.verdicts
+            if one.board_type == board_type and worst(one.verdicts) is Verdict.SKIP
+        }
+        return tuple(image for image in self.boards.get(board_type, ()) if image in told)
+
 
 @app.command()
 def requirements(
@@ -83,7 +97,8 @@ def requirements(
     """List the requirements: sentence, tests, last verdict by board, and what has no board here.
 
     A board is here if it is virtual, or in the lab at hand. It can test a requirement with an image
-    where some test of it has all the devices that it runs over.
+    where some test of it has all the devices that it runs over; whether its kernel does what the
+    test is about shows when it runs.
 
     Examples:
 
@@ -224,7 +239,7 @@ def _verdicts(row: Row) -> Text:
 
 
 def _print_full(row: Row) -> None:
-    from farm.model import worst
+    from farm.model import Verdict, worst
 
     console = out()
     one = row.requirement
@@ -233,7 +248,13 @@ def _print_full(row: Row) -> None:
     for test in row.tests:
         console.print(f"test: {test}", soft_wrap=True)
     for name, images in row.boards.items():
-        console.print(f"can be tested on: {name} with {', '.join(images)}", soft_wrap=True)
+        skipped = row.skipped(name)
+        able = ", ".join(image for image in images if image not in skipped)
+        if able:
+            console.print(f"has devices for it: {name} with {able}", soft_wrap=True)
+        if skipped:
+            words = f"all SKIP when last run: {name} with {', '.join(skipped)}"
+            console.print(Text(words, style=STYLES[Verdict.SKIP]), soft_wrap=True)
     if row.gap:
         console.print(Text(row.gap, style="yellow"))
     if row.verdicts:
@@ -258,7 +279,8 @@ def _as_object(row: Row) -> dict[str, Any]:
         "source": row.requirement.source,
         "tests": list(row.tests),
         "board_types": [
-            {"board_type": name, "images": list(images)} for name, images in row.boards.items()
+            {"board_type": name, "images": list(images), "skipped": list(row.skipped(name))}
+            for name, images in row.boards.items()
         ],
         "verdicts": [
             {

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from farm.cli.requirements import Row
 from farm.errors import ConfigError
-from farm.requirements import load_requirements
+from farm.model import Verdict
+from farm.requirements import Requirement, load_requirements
+from farm.store import BoardVerdicts
 
 SOURCES = "sources: {sharing: a thread}\n"
 
@@ -59,3 +62,20 @@ def test_project_has_every_group_of_requirements() -> None:
     }
     assert counts == {"SHR": 8, "MAP": 10, "CPU": 8, "SYN": 12, "CON": 7, "COD": 5}
     assert sum(counts.values()) == len(found)
+
+
+def test_images_with_which_all_tests_were_skipped_are_told() -> None:
+    one = Requirement("MAP-1", "mapcache", "It maps once.", "000")
+
+    def told(board: str, image: str, verdict: Verdict) -> BoardVerdicts:
+        return BoardVerdicts(board, "virt-exact", "r", image, "7.2", {verdict: 3, Verdict.SKIP: 1})
+
+    last = (
+        told("a", "debian-sid", Verdict.SKIP),
+        told("b", "debian-13", Verdict.PASS),
+        told("c", "odd", Verdict.SKIP),
+    )
+    row = Row(one, ("t",), {"virt-exact": ("debian-13", "debian-sid")}, last)
+
+    assert row.skipped("virt-exact") == ("debian-sid",)
+    assert row.skipped("virt-smmuv3") == ()
