@@ -26,11 +26,6 @@ from farm.pytest_plugin.expectations import (
     load_expectations,
 )
 
-VMAP_OF_HEADS = (
-    "vmap_udmabuf() maps the head page of each folio instead of the page: of huge pages the CPU "
-    "sees one page again and again (drivers/dma-buf/udmabuf.c, Linux 6.12)"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Expect:
@@ -43,6 +38,10 @@ class Expect:
     def of_import(self, exporter: Device, importer: Device) -> Import:
         """Return what importing ``exporter``'s buffer into ``importer`` is expected to do."""
         return self.table.of_import(exporter, importer, self.kernel, self.features)
+
+    def behaves(self, name: str, driver: str) -> bool:
+        """Return whether a driver does that on the board's kernel (``behaviours:``)."""
+        return self.table.behaves(name, driver, self.kernel) is not None
 
     def judge(self, exporter: Device, importer: Device, seen: Seen) -> None:
         """Hold what an import did against the expectation; without one, it is NEW."""
@@ -58,15 +57,16 @@ class Expect:
     ) -> AbstractContextManager[None]:
         """Return what expects a CPU-only importer to get a udmabuf of huge pages wrong.
 
-        That is seen byte by byte, or where the importer shows it, by the CRC of what it shows. Seen
-        on 6.12, not on 7.2, where it keeps pages instead of folios; nothing in between was.
+        That is seen byte by byte, or where the importer shows it, by the CRC of what it shows.
         """
-        known = self.kernel.at_least(6, 12) and not self.kernel.at_least(6, 13)
+        known = self.table.behaves("vmap_of_heads", "udmabuf", self.kernel)
         wrong = r"byte \d+ of (\d+|the result) is 0x"
         if shown:
             wrong = "the CRC of the GPU's buffer is 0x"
-        when = known and (importer.kind in ("v4l2", "m2m") or shown)
-        return known_failure(request, VMAP_OF_HEADS, wrong, when=when)
+        when = importer.kind in ("v4l2", "m2m") or shown
+        return known_failure(
+            request, known.reason if known else "", wrong, when=known is not None and when
+        )
 
     def streaming(self, exporter: Device, importer: Device) -> Import:
         """Return the same; skip the test where an import may fail by chance, too.

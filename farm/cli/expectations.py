@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +43,10 @@ def list_rows(
     importer: ImporterOption = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """List the expectations in their order: of a pair, the first row that fits counts."""
+    """List the expectations in their order: of a pair, the first row that fits counts.
+
+    Below them what else drivers do on some kernels only, and tests ask for by name.
+    """
     from farm.pytest_plugin.expectations import load_expectations
 
     found = load_expectations()
@@ -51,8 +55,16 @@ def list_rows(
         for row in found.imports
         if exporter in ("", row.exporter) and importer in ("", row.importer)
     ]
+    asked = {exporter, importer} - {""}
+    behaviours = [row for row in found.behaviours if not asked or row.driver in asked]
     if as_json:
-        print_json({"file": str(found.path), "expectations": [_as_object(row) for row in rows]})
+        print_json(
+            {
+                "file": str(found.path),
+                "expectations": [_as_object(row) for row in rows],
+                "behaviours": [{**asdict(row), "kernel": str(row.kernel)} for row in behaviours],
+            }
+        )
         return
     columns = ("line", "exporter", "importer", "kernel", "board", "expected", "reason")
     listing = table(*columns, title=str(found.path))
@@ -61,6 +73,11 @@ def list_rows(
         cells = (row.line, row.exporter, row.importer + access, row.kernel, row.board)
         add_row(listing, (*cells, row, row.reason))
     out().print(listing)
+    if behaviours:
+        listing = table("line", "driver", "kernel", "behaviour", "reason")
+        for one in behaviours:
+            add_row(listing, (one.line, one.driver, one.kernel, one.name, one.reason))
+        out().print(listing)
 
 
 @app.command()

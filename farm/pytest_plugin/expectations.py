@@ -5,6 +5,9 @@ So an expectation is a row: exporter's driver, importer's driver, kernel range, 
 reason with its place in the kernel's source. The first row that fits a pair counts, as in a packet
 filter. A pair that no row fits has no expectation: what it does is NEW, and can be accepted
 (:mod:`farm.pytest_plugin.acceptance`).
+
+What else a driver does on some kernels and not on others is a behaviour: a name, a driver, a kernel
+range and the reason. A test asks for it by name.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from farm import paths
 from farm.declarations import check_features
-from farm.errors import NoExpectation
+from farm.errors import ConfigError, NoExpectation
 from farm.model import Device
-from farm.yamlfile import YamlFile
+from farm.yamlfile import YamlFile, nearest
 
 FILE_NAME = "expectations.yaml"
 ANY = "*"
@@ -218,6 +221,17 @@ class Import:
         return words.get(self.outcome, f"shared or {refused}")
 
 
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Something that a driver does on these kernels, and not on others; ``driver`` may be any."""
+
+    name: str
+    driver: str
+    kernel: KernelRange
+    reason: str
+    line: int
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -237,8 +251,16 @@ class _ImportRow(_Part):
     leak: str = ""
 
 
+class _BehaviourRow(_Part):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    driver: str = ANY
+    kernel: str = ANY
+    reason: str = Field(min_length=20)
+
+
 class _File(_Part):
     imports: list[_ImportRow] = Field(min_length=1)
+    behaviours: list[_BehaviourRow] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +269,22 @@ class Expectations:
 
     path: Path
     imports: tuple[Import, ...]
+    behaviours: tuple[Behaviour, ...] = ()
+
+    def behaves(self, name: str, driver: str, kernel: Kernel) -> Behaviour | None:
+        """Return the row by which a driver does that on this kernel, None where it does not.
+
+        Raises:
+            ConfigError: no row has this name.
+        """
+        rows = [row for row in self.behaviours if row.name == name]
+        if not rows:
+            names = {row.name for row in self.behaviours}
+            raise ConfigError(f"{self.path}:0: no behaviour '{name}'{nearest(name, names)}")
+        return next(
+            (row for row in rows if row.driver in (ANY, driver) and row.kernel.contains(kernel)),
+            None,
+        )
 
     def find(
         self, pair: Pair, kernel: Kernel, features: frozenset[str] = frozenset()
@@ -346,7 +384,8 @@ def load_expectations(path: Path | None = None) -> Expectations:
     """
     file = YamlFile(path or default_path())
     rows: list[Import] = []
-    for number, entry in enumerate(file.validate(_File).imports):
+    read = file.validate(_File)
+    for number, entry in enumerate(read.imports):
         row = _row(file, number, entry)
         for earlier in rows:
             if earlier.hides(row):
@@ -354,15 +393,27 @@ def load_expectations(path: Path | None = None) -> Expectations:
                     ("imports", number), f"never reached: line {earlier.line} fits all it fits"
                 )
         rows.append(row)
-    return Expectations(file.path, tuple(rows))
+    behaviours = (_behaviour(file, number, one) for number, one in enumerate(read.behaviours))
+    return Expectations(file.path, tuple(rows), tuple(behaviours))
+
+
+def _kernels(file: YamlFile, at: tuple[str | int, ...], text: str) -> KernelRange:
+    try:
+        return KernelRange.parse(text)
+    except ValueError as error:
+        raise file.error((*at, "kernel"), f"'{text}': {error}") from error
+
+
+def _behaviour(file: YamlFile, number: int, entry: _BehaviourRow) -> Behaviour:
+    at = ("behaviours", number)
+    kernel = _kernels(file, at, entry.kernel)
+    reason = " ".join(entry.reason.split())
+    return Behaviour(entry.name, entry.driver, kernel, reason, file.line(at))
 
 
 def _row(file: YamlFile, number: int, entry: _ImportRow) -> Import:
     at = ("imports", number)
-    try:
-        kernel = KernelRange.parse(entry.kernel)
-    except ValueError as error:
-        raise file.error((*at, "kernel"), f"'{entry.kernel}': {error}") from error
+    kernel = _kernels(file, at, entry.kernel)
     if entry.board:
         check_features(file, ("imports", str(number), "board"), [entry.board])
     if entry.unmapped_errno and entry.outcome is not Outcome.EITHER:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm import inventory
+from farm import inventory, paths
 from farm.errors import ConfigError, NoExpectation
 from farm.model import Device, DeviceKind
 from farm.pytest_plugin.expectations import (
@@ -54,6 +55,37 @@ def table(tmp_path: Path, *rows: str) -> Path:
 
 def shared(more: str = "") -> str:
     return "outcome: shared, attaches: 1, maps: 1" + (f", {more}" if more else "")
+
+
+def test_a_behaviour_is_of_a_driver_and_of_kernels(tmp_path: Path) -> None:
+    path = table(tmp_path, shared())
+    row = f'name: caches_map, driver: udmabuf, kernel: ">=6.12,<6.16", {REASON}'
+    path.write_text(f"{path.read_text()}behaviours:\n  - {{{row}}}\n")
+    found = load_expectations(path)
+
+    def caches(driver: str, *release: int) -> bool:
+        return found.behaves("caches_map", driver, Release(*release)) is not None
+
+    assert caches("udmabuf", 6, 12) and caches("udmabuf", 6, 15)
+    assert not caches("udmabuf", 6, 16) and not caches("udmabuf", 6, 11)
+    assert not caches("vgem", 6, 12)
+    with pytest.raises(ConfigError, match=r"no behaviour 'cache_map' .did you mean 'caches_map'"):
+        found.behaves("cache_map", "udmabuf", Release(6, 12))
+    path.write_text(path.read_text().replace(",<6.16", ",<6"))
+    with pytest.raises(
+        ConfigError, match=r"expectations.yaml:4: behaviours.*'>=6.12,<6': expected"
+    ):
+        load_expectations(path)
+
+
+def test_every_behaviour_is_asked_for_by_a_test() -> None:
+    asked = {
+        name
+        for file in paths.testsuites().rglob("*.py")
+        for name in re.findall(r'\bbehaves\(\s*"(\w+)"', file.read_text())
+    }
+
+    assert {row.name for row in load_expectations().behaviours} == asked
 
 
 def test_first_row_that_fits_counts(tmp_path: Path) -> None:

@@ -67,19 +67,19 @@ def snoops(importer: Device, board) -> bool:
     return described and "coherent" in board.type.features
 
 
-def syncs_per_attachment(importer: Device, board) -> int:
+def syncs_per_attachment(importer: Device, board, expect) -> int:
     """Calls of dma_sync_sg_for_cpu that reach the DMA API for one mapped attachment.
 
-    dma_dev_need_sync() leaves them out for devices that snoop, but only where the driver has set a
-    DMA mask: dma_set_mask() is what calls dma_setup_need_sync() (kernel/dma/mapping.c, 6.10 and
-    later). cirrus never sets one. What is bounced needs them again (dma_reset_need_sync()), and
-    with DMA_API_DEBUG none is left out (dma_dev_need_sync(), include/linux/dma-mapping.h).
+    Kernels that leave them out do so for devices that snoop, where the driver has set a DMA mask.
+    What is bounced needs them again (dma_reset_need_sync()), and with DMA_API_DEBUG none is left
+    out (dma_dev_need_sync(), include/linux/dma-mapping.h).
     """
     if "dma_api_debug" in board.profile.features:
         return 1
-    sets_mask = importer.driver != "cirrus"
+    sets_mask = not expect.behaves("sets_no_dma_mask", importer.driver)
+    left_out = expect.behaves("skips_needless_syncs", importer.driver) and sets_mask
     bounces = "bounces" in board.type.features and not importer.iommu
-    return 0 if snoops(importer, board) and sets_mask and not bounces else 1
+    return 0 if snoops(importer, board) and left_out and not bounces else 1
 
 
 @pytest.mark.requirement("CPU-5")
@@ -95,7 +95,7 @@ def test_sync_reaches_each_mapped_attachment(
         pytest.skip(f"{importer.id} cannot have a buffer mapped more than once on {board.kernel}")
     result = board.run("cpu_sync", exporter=exporter, importer=importer, imports=imports)
     control(result.counter("dma_map_sg", phase="imports") == imports, "not all of them mapped")
-    each = syncs_per_attachment(importer, board)
+    each = syncs_per_attachment(importer, board, expect)
     phases = ("before", "mapped", "after")
     counted = [result.counter("dma_sync_sg_for_cpu", phase) for phase in phases]
     assert counted == [0, imports * each, 0], (

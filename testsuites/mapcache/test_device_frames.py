@@ -10,22 +10,11 @@ def kernel_buffer(device: Device) -> bool:
     return device.exports and device.driver in ("system_heap", "udmabuf")
 
 
-def caches_its_map(exporter: Device, board) -> bool:
-    """Whether an exporter keeps an attachment's map, whatever the importer asks for.
-
-    udmabuf sets ``cache_sgt_mapping`` in Linux 6.12 (drivers/dma-buf/udmabuf.c): the core maps at
-    the first use and unmaps at detach. Commit b72f66f22c0e took it away; 6.16.12's BTF has no such
-    member of ``struct dma_buf_ops``.
-    """
-    kernel = board.kernel
-    return exporter.driver == "udmabuf" and kernel.at_least(6, 12) and not kernel.at_least(6, 16)
-
-
 @pytest.mark.requirement("MAP-5")
 @pytest.mark.case("device_frames")
 @pytest.mark.over(exporter=kernel_buffer, importer="refdev importer")
 @pytest.mark.parametrize("mode", ["per-use", "cached"])
-def test_maps_per_frame_are_what_the_driver_asks_for(board, exporter, importer, mode):
+def test_maps_per_frame_are_what_the_driver_asks_for(board, exporter, importer, mode, expect):
     """Mapping for each frame costs a map each, unless the exporter caches; once costs one."""
     frames = 20
     result = board.run(
@@ -48,7 +37,7 @@ def test_maps_per_frame_are_what_the_driver_asks_for(board, exporter, importer, 
     if mode == "cached":
         assert asked == 0, "the driver maps at attach, and not again"
         expected = {"attach": (1, 1, 0), "frames": (0, 0, 0), "detach": (0, 0, 1)}
-    elif caches_its_map(exporter, board):
+    elif expect.behaves("caches_map", exporter.driver):
         control(asked == frames, f"the driver asked for {asked} maps of {frames} frames")
         expected = {"attach": (1, 0, 0), "frames": (0, 1, 0), "detach": (0, 0, 1)}
     else:

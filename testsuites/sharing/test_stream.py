@@ -2,18 +2,7 @@
 
 import pytest
 
-from farm.pytest_plugin.api import Device
-
 BUFFERS = 3
-
-
-def removes_buffers(importer: Device, board) -> bool:
-    """Whether a driver's queues are known to have VIDIOC_REMOVE_BUFS.
-
-    It is in Linux 6.10 (drivers/media/v4l2-core/v4l2-ioctl.c); a driver names it in its
-    v4l2_ioctl_ops, as vivid does (drivers/media/test-drivers/vivid/vivid-core.c).
-    """
-    return importer.driver == "vivid" and board.kernel.at_least(6, 10)
 
 
 @pytest.mark.requirement("SHR-4")
@@ -52,7 +41,7 @@ def test_buffers_come_and_go_while_streaming(board, exporter, importer, expect, 
         "buffers_come_and_go",
         exporter=exporter,
         importer=importer,
-        claimed=removes_buffers(importer, board),
+        claimed=expect.behaves("removes_buffers", importer.driver),
     )
     rounds = taken(result, importer, "rounds")
     added = int(result.info["added"])

@@ -57,11 +57,10 @@ def test_flock_is_no_synchronisation(board, exporter):
 @pytest.mark.declared("sw_sync")
 @pytest.mark.case("sw_sync_timeline", "sw_sync_merge")
 @pytest.mark.parametrize("case", ["sw_sync_timeline", "sw_sync_merge"])
-def test_sw_sync_as_documented(board, case):
+def test_sw_sync_as_documented(board, case, expect):
     """Timelines signal in order, merged sync_files wait for all, and a closed timeline is told."""
-    # Commits 506aa8b02a8d and ad10976d6cf0 (6.17); seen on 6.12 and 7.3, and nowhere in between.
-    detached = {"signaled": "detached-driver"} if board.kernel.at_least(6, 17) else {}
-    board.run(case, **(detached if case == "sw_sync_merge" else {}))
+    detached = expect.behaves("detached_driver", "sw_sync") and case == "sw_sync_merge"
+    board.run(case, **({"signaled": "detached-driver"} if detached else {}))
 
 
 @pytest.mark.requirement("SYN-11", "SYN-4")
@@ -73,21 +72,12 @@ def test_sw_sync_fence_blocks_a_buffer(board, exporter):
     board.run("sw_sync_buffer", exporter=exporter)
 
 
-def has_timelines(device: Device, board) -> bool:
-    """Whether a driver has DRIVER_SYNCOBJ_TIMELINE.
-
-    virtio-gpu from Linux 6.6 (drivers/gpu/drm/virtio/virtgpu_drv.c). vgem, vkms, cirrus and bochs
-    have no syncobjs.
-    """
-    return device.driver == "virtio_gpu" and board.kernel.at_least(6, 6)
-
-
 @pytest.mark.requirement("SYN-12")
 @pytest.mark.case("syncobj_timeline")
 @pytest.mark.over(device="drm", fencer=fencer)
-def test_syncobj_timeline_is_in_order(board, device, fencer):
+def test_syncobj_timeline_is_in_order(board, device, fencer, expect):
     """Points are signalled and waited for in order, across processes and a buffer's fence."""
-    expected = has_timelines(device, board)
+    expected = expect.behaves("syncobj_timelines", device.driver)
     result = board.run("syncobj_timeline", device=device, fencer=fencer)
     assert result.info["timeline"] == str(int(expected)), (
         f"DRM_CAP_SYNCOBJ_TIMELINE of {device.id} on Linux {board.kernel}"
