@@ -101,37 +101,64 @@ def _bounces(board, importer: Device) -> bool:
     return True
 
 
-@pytest.mark.requirement("CON-3", "CON-4")
+def reaches_32_bits(device: Device) -> bool:
+    """A reference device that has 32 address bits."""
+    return device.imports and device.kind == "refdev" and device.dma_mask_bits == 32
+
+
+def reaches_fewer_bits(device: Device) -> bool:
+    """A reference device that has fewer than 32 address bits."""
+    return device.imports and device.kind == "refdev" and device.dma_mask_bits < 32
+
+
+@pytest.fixture
+def reach(board, request, bounces_untranslated) -> Callable[[Device, Device, str], int]:
+    """Have a device copy in memory beyond its bits; tell where the board's memory ends."""
+
+    def run(exporter: Device, importer: Device, mode: str) -> int:
+        # A run of pages over 256 KiB is not bounced but refused with EIO (IO_TLB_SEGSIZE), and the
+        # system heap's runs are of up to 1 MiB.
+        size = MIB if importer.iommu else 64 * KIB
+        lost = lost_in_bouncing(exporter, importer, board)
+        with known_failure(request, BOUNCE_UNSYNCED, r"wrong data: byte \d+ is 0x", when=lost):
+            result = board.run(
+                "device_reach", exporter=exporter, importer=importer, mode=mode, size=size
+            )
+        bits, highest = int(result.info["dma_bits"]), int(result.info["highest_dma_address"])
+        assert bits == importer.dma_mask_bits
+        assert highest >> bits == 0
+        bounced = result.counter("swiotlb_bounced", phase="copies")
+        top = int(result.info["memory_top"])
+        control(top >> bits, f"all memory is within {bits} bits: it ends at {top:#x}")
+        if importer.iommu:
+            if bounces_untranslated(importer):
+                assert bounced == 0, "memory behind an IOMMU was bounced"
+            control(result.counter("iommu_map", phase="copies"), "nothing was mapped in an IOMMU")
+        else:
+            control(bounced, "the right data came without bouncing: the buffer was within reach")
+        return top
+
+    return run
+
+
+@pytest.mark.requirement("CON-3")
 @pytest.mark.case("device_reach")
-@pytest.mark.over(exporter=kernel_buffer, importer="refdev importer")
+@pytest.mark.over(exporter=kernel_buffer, importer=reaches_32_bits)
 @pytest.mark.parametrize("mode", ["per-use", "cached"])
-def test_device_reaches_memory_beyond_its_bits(
-    board, exporter, importer, mode, request, bounces_untranslated
-):
+def test_device_of_32_bits_is_served_above_4_gib(exporter, importer, mode, reach):
     """Behind an IOMMU its addresses are within its bits; without one, what it uses bounces."""
-    # A run of pages over 256 KiB is not bounced but refused with EIO (IO_TLB_SEGSIZE), and the
-    # system heap's runs are of up to 1 MiB.
-    lost = lost_in_bouncing(exporter, importer, board)
-    with known_failure(request, BOUNCE_UNSYNCED, r"wrong data: byte \d+ is 0x", when=lost):
-        result = board.run(
-            "device_reach",
-            exporter=exporter,
-            importer=importer,
-            mode=mode,
-            size=MIB if importer.iommu else 64 * KIB,
-        )
-    bits, highest = int(result.info["dma_bits"]), int(result.info["highest_dma_address"])
-    assert bits == importer.dma_mask_bits
-    assert highest >> bits == 0
-    bounced = result.counter("swiotlb_bounced", phase="copies")
-    top = int(result.info["memory_top"])
-    control(top >> bits, f"all memory is within {bits} bits: it ends at {top:#x}")
-    if importer.iommu:
-        if bounces_untranslated(importer):
-            assert bounced == 0, "memory behind an IOMMU was bounced"
-        control(result.counter("iommu_map", phase="copies"), "nothing was mapped in an IOMMU")
-    else:
-        control(bounced, "the right data came without bouncing: the buffer was within reach")
+    top = reach(exporter, importer, mode)
+    control(top >> 32, f"the board has no memory above 4 GiB: it ends at {top:#x}")
+
+
+@pytest.mark.requirement("CON-4")
+@pytest.mark.case("device_reach")
+@pytest.mark.over(exporter=kernel_buffer, importer=reaches_fewer_bits)
+@pytest.mark.parametrize("mode", ["per-use", "cached"])
+def test_device_of_28_bits_is_served_through_an_iommu(exporter, importer, mode, reach):
+    """Memory beyond its bits has addresses within them, which the IOMMU translates."""
+    control(importer.iommu, f"{importer.id} is declared behind no IOMMU")
+    reach(exporter, importer, mode)
 
 
 @pytest.mark.requirement("CON-4")
