@@ -3,7 +3,7 @@
 import pytest
 
 from farm.pytest_plugin.api import CaseResult, Device, control
-from farm.pytest_plugin.expectations import Import
+from farm.pytest_plugin.expectations import Import, Outcome
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -86,6 +86,31 @@ def test_import_after_close_maps_again(board, exporter, importer, expect, mappin
     assert result.counter("dma_unmap_sg", phase="rounds") == rounds * expected.maps
     if not expected.maps:
         mapping_control()
+
+
+@pytest.mark.requirement("MAP-9")
+@pytest.mark.case("import_two_devices")
+@pytest.mark.over(exporter="udmabuf exporter")
+def test_devices_behind_one_iommu_share_no_mapping(board, exporter, expect):
+    """Where one mapping would do for all (thread 001), each device costs as many entries anew."""
+
+    def keeps_its_map(device: Device) -> bool:
+        row = expect.find(exporter, device) if device.imports and device.iommu else None
+        return row is not None and row.outcome is Outcome.SHARED and bool(row.maps)
+
+    found = [device for device in board.devices if keeps_its_map(device)]
+    if len(found) < 2:
+        pytest.skip(f"no two devices behind an IOMMU map at import on Linux {board.kernel}")
+    importer, other = found[:2]
+    result = board.run("import_two_devices", exporter=exporter, importer=importer, other=other)
+    entries = result.counter("iommu_map", phase="one")
+    control(entries, f"{importer.id} is declared behind an IOMMU, and nothing was mapped in one")
+    for phase in ("one", "other"):
+        seen = tuple(
+            result.counter(name, phase=phase)
+            for name in ("dma_buf_attach", "dma_map_sg", "iommu_map")
+        )
+        assert seen == (1, 1, entries), f"attaches, maps and IOMMU entries of {phase}"
 
 
 @pytest.mark.requirement("MAP-9")
