@@ -96,6 +96,8 @@ class DeviceFile(BaseModel, extra="forbid", frozen=True):
             raise ValueError("a codec is of kind m2m")
         if self.encodes and self.decodes and not self.stateless and not self.psnr_db:
             raise ValueError("what encodes and decodes states the least quality in dB: psnr_db: 30")
+        if self.encodes and self.decodes and not self.stateless and not self.formats:
+            raise ValueError("what encodes and decodes states its raw formats: formats: [NV12]")
         return self
 
     def device(self) -> Device:

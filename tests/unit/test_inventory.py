@@ -125,6 +125,7 @@ def test_a_codec_states_what_it_codes(tmp_path: Path) -> None:
         ("      coded: H264\n", "", "the fourcc of its coded format"),
         ("      kind: m2m\n", "      kind: v4l2\n", "a codec is of kind m2m"),
         ("      psnr_db: 30\n", "", "states the least quality"),
+        ("      formats: [NV12]\n", "", "states its raw formats"),
         ("coded: H264", "coded: h264", "pattern"),
         ("formats: [NV12]", "exact: [everything]", "'noise'"),
     ],

@@ -252,6 +252,17 @@ def test_events_whose_records_have_no_bound_are_told(
     assert parse_block(done.stdout, "self_format", "manual").info == {"bound": bound}
 
 
+@pytest.mark.parametrize("format", ["GREY", "YU12", "NV12", "RGB3", "XR24"])
+def test_a_picture_is_the_same_however_it_is_laid_out(payload: Payload, format: str) -> None:
+    done = run(payload, "self_layouts", f"format={format}")
+
+    info = parse_block(done.stdout, "self_layouts", "manual").info
+    components = {"GREY": 1, "XR24": 4}.get(format, 3)
+    assert (info["copied"], info["padding"]) == ("inf", "inf"), "padding is no part of a picture"
+    assert int(info["changed"]) == components - 1, "the component that a sample was changed in"
+    assert 40 < float(info["psnr"]) < 100, "of one sample of 64x48 that differs by 100"
+
+
 def test_samples_are_numbered_in_their_order(payload: Payload) -> None:
     block = parse_block(run(payload, "self_samples", "count=300").stdout, "self_samples", "manual")
 

@@ -3,7 +3,6 @@
 #include "buffer.h"
 #include "codec.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,39 +25,21 @@ static uint64_t idle_ns(long *processors)
 
 struct chain {
 	struct codec codec;
-	struct pool raw, coded, out;
-	uint32_t frames;	/* decoded so far */
+	struct pool raw;
+	uint32_t put, frames;	/* put in, decoded so far */
 };
 
 /* Hands on whatever any queue has done; every buffer goes back to where it is wanted next. */
 static void turn(struct chain *chain)
 {
-	struct m2m *encoder = &chain->codec.encoder, *decoder = &chain->codec.decoder;
-	struct pollfd ready[] = {
-		{ .fd = encoder->output.fd, .events = POLLIN | POLLOUT },
-		{ .fd = decoder->output.fd, .events = POLLIN | POLLOUT },
-	};
-	struct v4l2_frame frame;
+	struct codec *codec = &chain->codec;
+	struct v4l2_frame decoded;
+	uint32_t index;
 
-	if (poll(ready, 2, CODEC_WAIT_MS) <= 0)
-		fail("no buffer was done within %d ms, after %u frames", CODEC_WAIT_MS,
-		     chain->frames);
-	if (ready[0].revents & POLLIN) {
-		frame = v4l2_dequeue_frame(&encoder->capture, 0);
-		v4l2_queue_bytes(&decoder->output, frame.index, chain->coded.fd[frame.index],
-				 frame.bytes);
-	}
-	if (ready[0].revents & POLLOUT) {
-		frame = v4l2_dequeue_frame(&encoder->output, 0);
-		v4l2_queue(&encoder->output, frame.index, chain->raw.fd[frame.index]);
-	}
-	if (ready[1].revents & POLLOUT) {
-		frame = v4l2_dequeue_frame(&decoder->output, 0);
-		v4l2_queue(&encoder->capture, frame.index, chain->coded.fd[frame.index]);
-	}
-	if (ready[1].revents & POLLIN) {
-		frame = v4l2_dequeue_frame(&decoder->capture, 0);
-		v4l2_queue(&decoder->capture, frame.index, chain->out.fd[frame.index]);
+	while (codec_free_raw(codec, &index))
+		codec_put(codec, index, chain->raw.fd[index], chain->put++ * 40000ull);
+	if (codec_turn(codec, &decoded)) {
+		codec_give_back(codec, decoded.index);
 		chain->frames++;
 	}
 }
@@ -86,18 +67,18 @@ static uint32_t measure(struct chain *chain, uint64_t *each, uint64_t *busy)
 
 CASE(codec_rate, "How many frames a second an encoder and a decoder pass on, and what they cost",
      .timeout_ms = 120000,
-     .params = "codec= coded=FWHT format=YU12 width= height= depth=2 exporter=udmabuf "
+     .params = "codec= coded=FWHT format= width= height= depth=2 exporter=udmabuf "
 	       "windows=5 least_ms=400 least_frames=6")
 {
 	uint32_t width = (uint32_t)param_u64("width"), height = (uint32_t)param_u64("height");
-	uint32_t depth = (uint32_t)param_u64("depth"), bytes;
+	uint32_t depth = (uint32_t)param_u64("depth");
 	uint32_t windows = (uint32_t)param_u64("windows");
 	uint64_t each[WINDOWS_MAX], busy[WINDOWS_MAX];	/* ns of a frame, in each window */
 	char counted[12 * WINDOWS_MAX] = "";
 	struct picture picture = picture_of(param_fourcc("format"), width, height);
 	const char *exporter = param_str("exporter");
 	struct chain chain = {
-		.codec = codec_open(param_str("codec"), param_fourcc("coded")),
+		.codec = codec_open(param_str("codec"), param_fourcc("coded"), exporter),
 	};
 	struct codec *codec = &chain.codec;
 
@@ -106,26 +87,17 @@ CASE(codec_rate, "How many frames a second an encoder and a decoder pass on, and
 	if (!codec_takes(codec, picture.fourcc, width, height))
 		skip("%s does not take %s of %ux%u", param_str("codec"), param_str("format"),
 		     width, height);
-	codec_start(codec, &picture, depth, &picture);
-	chain.raw = pool_open(exporter, depth, picture.size);
-	chain.coded = pool_open(exporter, depth, codec->coded_size);
-	chain.out = pool_open(exporter, depth, picture.size);
-	for (uint32_t i = 0; i < depth; i++) {
-		picture_fill(&picture, buffer_begin(&chain.raw.buffer[i], DMA_BUF_SYNC_WRITE),
-			     "scene", i);
+	codec_start(codec, picture.fourcc, width, height, depth, &picture);
+	chain.raw = pool_open(exporter, codec->raws, codec->encoder.output.size);
+	for (uint32_t i = 0; i < codec->raws; i++) {
+		picture_fill(&codec->picture,
+			     buffer_begin(&chain.raw.buffer[i], DMA_BUF_SYNC_WRITE), "scene", i);
 		buffer_end(&chain.raw.buffer[i], DMA_BUF_SYNC_WRITE);
 	}
 
-	/* The first frame sets the decoder up; another round warms up, and imports what is left. */
+	/* The first frame sets the decoder up; others import what is left. */
 	window_begin();
-	bytes = codec_encode(codec, 0, chain.raw.fd[0], chain.coded.fd[0]);
-	codec_decode(codec, 0, chain.coded.fd[0], bytes, chain.out.fd[0]);
-	for (uint32_t i = 0; i < depth; i++) {
-		v4l2_queue(&codec->decoder.capture, i, chain.out.fd[i]);
-		v4l2_queue(&codec->encoder.capture, i, chain.coded.fd[i]);
-		v4l2_queue(&codec->encoder.output, i, chain.raw.fd[i]);
-	}
-	while (chain.frames < depth)
+	while (!codec_warm(codec) || chain.frames < depth)
 		turn(&chain);
 	window_end("first");
 
@@ -144,6 +116,4 @@ CASE(codec_rate, "How many frames a second an encoder and a decoder pass on, and
 
 	codec_close(codec);
 	pool_close(&chain.raw);
-	pool_close(&chain.coded);
-	pool_close(&chain.out);
 }

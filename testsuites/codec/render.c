@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "farm.h"
 #include "buffer.h"
-#include "codec.h"
 #include "kms.h"
+#include "picture.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
@@ -12,7 +11,6 @@
 #define SHOWN_HEIGHT 240u
 #define FLIP_WAIT_MS 5000
 #define FRAMES 4u
-#define DEPTH 2u
 
 /* A buffer of the GPU's own, drawn through the GPU's own mapping. */
 static struct buffer rendered(const char *gpu, const struct picture *picture, const char *content,
@@ -76,39 +74,6 @@ CASE(render_shown, "What a GPU drew is shown from the GPU's buffer, with the rig
 	display_close(&display);
 	buffer_close(&buffer);
 	free(content);
-}
-
-CASE(render_coded, "What a GPU drew is encoded from the GPU's buffer, and comes back as it was",
-     .timeout_ms = 60000, .params = "gpu= codec= coded=FWHT out=udmabuf seed=43")
-{
-	struct picture picture = picture_of(V4L2_PIX_FMT_XBGR32, FRAME_WIDTH, FRAME_HEIGHT);
-	struct buffer buffer = rendered(param_str("gpu"), &picture, "blocks",
-					(uint32_t)param_u64("seed"));
-	struct codec codec = codec_open(param_str("codec"), param_fourcc("coded"));
-	struct pool coded, out;
-	double psnr;
-
-	codec_start(&codec, &picture, DEPTH, &picture);
-	coded = pool_open(param_str("out"), 1, codec.coded_size);
-	out = pool_open(param_str("out"), 1, picture.size);
-	for (unsigned int frame = 0; frame < 2; frame++) {
-		uint32_t bytes;
-
-		window_begin();
-		bytes = codec_encode(&codec, 0, buffer.fd, coded.fd[0]);
-		codec_decode(&codec, 0, coded.fd[0], bytes, out.fd[0]);
-		window_end(frame ? "steady" : "first");
-	}
-	psnr = picture_psnr(buffer_begin(&buffer, DMA_BUF_SYNC_READ),
-			    buffer_begin(&out.buffer[0], DMA_BUF_SYNC_READ), picture.size);
-	buffer_end(&out.buffer[0], DMA_BUF_SYNC_READ);
-	buffer_end(&buffer, DMA_BUF_SYNC_READ);
-	check(isinf(psnr), "the picture came back with %.1f dB, expected equal", psnr);
-
-	codec_close(&codec);
-	pool_close(&coded);
-	pool_close(&out);
-	buffer_close(&buffer);
 }
 
 CASE(render_fenced, "A display does not show a buffer before its writer's fence has signalled",

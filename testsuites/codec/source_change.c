@@ -1,98 +1,59 @@
 /* SPDX-License-Identifier: MIT */
 #include "farm.h"
-#include "codec.h"
+#include "stream.h"
 
-#include <math.h>
 #include <stdio.h>
 
 #define DEPTH 2u
-
-/* One frame of blocks, which come back as they were. */
-static unsigned int one_frame(struct codec *codec, struct pool *raw, struct pool *coded,
-			      struct pool *out, uint32_t frame)
-{
-	struct picture *picture = &codec->picture;
-	uint32_t i = frame % DEPTH, bytes;
-	unsigned int changes;
-	double psnr;
-
-	picture_fill(picture, buffer_begin(&raw->buffer[i], DMA_BUF_SYNC_WRITE), "blocks", frame);
-	buffer_end(&raw->buffer[i], DMA_BUF_SYNC_WRITE);
-	bytes = codec_encode(codec, i, raw->fd[i], coded->fd[i]);
-	changes = codec_decode(codec, i, coded->fd[i], bytes, out->fd[i]);
-	psnr = picture_psnr(buffer_begin(&raw->buffer[i], DMA_BUF_SYNC_READ),
-			    buffer_begin(&out->buffer[i], DMA_BUF_SYNC_READ), picture->size);
-	buffer_end(&raw->buffer[i], DMA_BUF_SYNC_READ);
-	buffer_end(&out->buffer[i], DMA_BUF_SYNC_READ);
-	check(isinf(psnr), "frame %u of %ux%u came back with %.1f dB, expected equal", frame,
-	      picture->width, picture->height, psnr);
-	return changes;
-}
+#define WIDTH 800u
+#define HEIGHT 480u
 
 CASE(source_change, "A decoder follows a stream that changes its size, and is drained at its end",
      .timeout_ms = 60000,
-     .params = "codec= coded=FWHT format=YU12 exporter=udmabuf "
-	       "sizes=640x368,800x480,640x368")
+     .params = STREAM_PARAMS "sizes=640x368,800x480,640x368")
 {
-	struct codec codec = codec_open(param_str("codec"), param_fourcc("coded"));
-	struct picture largest = picture_of(param_fourcc("format"), 800, 480);
-	const char *exporter = param_str("exporter"), *sizes = param_str("sizes");
-	struct pool raw = pool_open(exporter, DEPTH, largest.size);
-	struct pool out = pool_open(exporter, DEPTH, largest.size), coded = { 0 };
-	unsigned int streams = 0, changes = 0;
-	uint32_t frame = 0;
+	struct stream stream = stream_open(param_str("exporter"), WIDTH, HEIGHT);
+	struct picture largest = picture_of(param_fourcc("format"), WIDTH, HEIGHT);
+	const char *sizes = param_str("sizes");
+	unsigned int streams = 0;
 
 	while (*sizes) {
 		unsigned int width, height;
-		struct picture picture;
 		int used = 0;
 
-		if (sscanf(sizes, "%ux%u%n", &width, &height, &used) != 2 || width > 800 ||
-		    height > 480)
-			broken("sizes are '%s', expected 640x368,… up to 800x480", sizes);
+		if (sscanf(sizes, "%ux%u%n", &width, &height, &used) != 2 || width > WIDTH ||
+		    height > HEIGHT)
+			broken("sizes are '%s', expected 640x368,… up to %ux%u", sizes, WIDTH, HEIGHT);
 		sizes += used + (sizes[used] == ',');
-		picture = picture_of(largest.fourcc, width, height);
 		if (streams++)
-			codec_stop_encoder(&codec);
-		codec_start(&codec, &picture, DEPTH, &largest);
-		if (!coded.count)
-			coded = pool_open(exporter, DEPTH, codec.coded_size);
-		for (unsigned int i = 0; i < 3; i++)
-			changes += one_frame(&codec, &raw, &coded, &out, frame++);
+			stream_drain_encoder(&stream);
+		stream_start(&stream, width, height, DEPTH, &largest);
+		stream_run(&stream, 3, NULL);
 	}
-	check(changes == streams, "%u source changes were told, the stream had %u", changes, streams);
+	stream_drain(&stream);
+	check(stream.codec.source_changes == streams,
+	      "%u source changes were told, the stream had %u", stream.codec.source_changes, streams);
 	info("streams", "%u", streams);
-
-	codec_drain(&codec, 0, out.fd[0]);
-	codec_close(&codec);
-	pool_close(&raw);
-	pool_close(&coded);
-	pool_close(&out);
+	info("frames", "%u", stream.came);
+	stream_close(&stream);
 }
 
 CASE(decoder_resumes, "A decoder that was drained goes on with its stream when it is told to start",
      .timeout_ms = 60000,
-     .params = "codec= coded=FWHT format=YU12 width=640 height=368 exporter=udmabuf")
+     .params = STREAM_PARAMS "width=640 height=368")
 {
-	struct codec codec = codec_open(param_str("codec"), param_fourcc("coded"));
-	struct picture picture = picture_of(param_fourcc("format"), (uint32_t)param_u64("width"),
-					    (uint32_t)param_u64("height"));
-	const char *exporter = param_str("exporter");
-	struct pool raw = pool_open(exporter, DEPTH, picture.size);
-	struct pool out = pool_open(exporter, DEPTH, picture.size), coded;
-	unsigned int changes;
+	uint32_t width = (uint32_t)param_u64("width"), height = (uint32_t)param_u64("height");
+	struct stream stream = stream_open(param_str("exporter"), width, height);
+	struct picture picture = picture_of(param_fourcc("format"), width, height);
 
-	codec_start(&codec, &picture, DEPTH, &picture);
-	coded = pool_open(exporter, DEPTH, codec.coded_size);
-	one_frame(&codec, &raw, &coded, &out, 0);
-	codec_drain(&codec, 1, out.fd[1]);
+	stream_start(&stream, width, height, DEPTH, &picture);
+	stream_run(&stream, 1, NULL);
+	stream_drain(&stream);
 	info("drained", "yes");
-	codec_resume(&codec);
-	changes = one_frame(&codec, &raw, &coded, &out, 1);
-	check(!changes, "the decoder tells a source change of a stream that goes on");
-
-	codec_close(&codec);
-	pool_close(&raw);
-	pool_close(&coded);
-	pool_close(&out);
+	stream_start(&stream, width, height, DEPTH, &picture);
+	codec_resume_decoder(&stream.codec);
+	stream_run(&stream, 1, NULL);
+	check(stream.codec.source_changes == 1,
+	      "the decoder tells a source change of a stream that goes on");
+	stream_close(&stream);
 }

@@ -3,40 +3,30 @@
 import pytest
 
 from farm.pytest_plugin.api import Device
-from farm.pytest_plugin.expectations import Outcome
 
-
-def memory_for(board, expect, importer: Device) -> Device:
-    """Return an exporter of plain memory, each buffer of which the importer takes."""
-    for device in board.devices:
-        plain = device.exports and device.kind in ("udmabuf", "heap", "v4l2")
-        if plain and expect.of_import(device, importer).outcome is Outcome.SHARED:
-            return device
-    pytest.skip(f"no memory of {board.type.name} is sure to suit {importer.id}")
+SHOWN = "XR24"
+"""The format that camera, codec and display of the pipeline have in common."""
 
 
 @pytest.mark.requirement("COD-2")
 @pytest.mark.case("pipeline", "map_control")
 @pytest.mark.over(camera="v4l2 importer", codec="codec", display="drm importer crc")
 def test_camera_to_display_maps_nothing_per_frame(
-    board, camera, codec, display, expect, mapping_control
+    board, camera, codec, display, expect, memory_for, codec_maps, mapping_control
 ):
     """Camera, encoder, decoder and display share each frame's buffers, and map them once only."""
-    memory = memory_for(board, expect, camera)
-    out = memory_for(board, expect, display)
+    if SHOWN not in codec.formats:
+        pytest.skip(f"{codec.id} does not code {SHOWN}, which the display shows without a GPU")
+    raw, out = memory_for(camera, codec), memory_for(codec, display)
     result = board.run(
-        "pipeline",
-        camera=camera,
-        codec=codec,
-        coded=codec.coded,
-        display=display,
-        raw=memory,
-        coded_in=out,
-        out=out,
+        "pipeline", camera=camera, codec=codec, coded=codec.coded, display=display, raw=raw, out=out
     )
-    buffers = int(result.info["buffers"])
-    mapped = expect.of_import(memory, camera).maps + expect.of_import(out, display).maps
-    assert result.counter("dma_map_sg", phase="first") == buffers * mapped
+    mapped = (
+        int(result.info["raw_buffers"]) * expect.of_import(raw, camera).maps
+        + int(result.info["decoded_buffers"]) * expect.of_import(out, display).maps
+        + codec_maps(result, codec, raw, out)
+    )
+    assert result.counter("dma_map_sg", phase="first") == mapped
     for counter in ("dma_buf_attach", "dma_map_sg", "dma_unmap_sg"):
         assert result.counter(counter, phase="steady") == 0, (
             f"{counter} of frames in a steady state"
@@ -63,13 +53,17 @@ def test_rendering_is_shown_from_its_buffer(board, gpu, display, expect, mapping
 
 
 @pytest.mark.requirement("COD-5")
-@pytest.mark.case("render_coded", "map_control")
+@pytest.mark.case("codec_roundtrip", "map_control")
 @pytest.mark.over(gpu="drm exporter", codec="codec")
-def test_rendering_is_encoded_from_its_buffer(board, gpu, codec, expect, mapping_control):
+def test_rendering_is_encoded_from_its_buffer(
+    board, gpu, codec, expect, stream_of, codec_maps, mapping_control
+):
     """An encoder reads the GPU's own buffer: what the decoder makes of it is what was drawn."""
     expected = expect.sharing(gpu, codec)
-    result = board.run("render_coded", gpu=gpu, codec=codec, coded=codec.coded)
-    assert result.counter("dma_map_sg", phase="first") == expected.maps, expected.reason
+    stream = stream_of(codec, SHOWN if SHOWN in codec.formats else "")
+    result = board.run("codec_roundtrip", **stream, raw=gpu, frames=1)
+    mapped = codec_maps(result, codec, gpu, stream["exporter"])
+    assert result.counter("dma_map_sg", phase="first") == mapped, expected.reason
     for counter in ("dma_buf_attach", "dma_map_sg"):
         assert result.counter(counter, phase="steady") == 0, counter
     mapping_control()

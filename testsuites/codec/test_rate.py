@@ -38,13 +38,13 @@ POINTS = [
 @pytest.mark.case("codec_rate", "map_control")
 @pytest.mark.over(codec="codec")
 @pytest.mark.parametrize(("size", "depth"), POINTS)
-def test_rate_and_cost_of_frames(board, codec, size, depth, imported_once):
+def test_rate_and_cost_of_frames(board, codec, size, depth, stream_of, imported_once):
     """Frames a second and processor time a frame, of an encoder and a decoder that work at once."""
     width, height = SIZES[size]
+    stream = stream_of(codec)
     result = board.run(
         "codec_rate",
-        codec=codec,
-        coded=codec.coded,
+        **{name: stream[name] for name in ("codec", "coded", "format", "exporter")},
         width=width,
         height=height,
         depth=depth,
@@ -63,9 +63,9 @@ MAPS = ("dma_map_sg", "dma_unmap_sg")
 @pytest.mark.requirement("COD-3")
 @pytest.mark.case("codec_churn")
 @pytest.mark.over(codec="codec")
-def test_churn_leaves_nothing(board, codec, stress):
+def test_churn_leaves_nothing(board, codec, stream_of, stress):
     """Restarts and changes of size and buffers, by seed: frames are right, no buffer is left."""
-    result = board.run("codec_churn", codec=codec, coded=codec.coded, **stress.arguments)
+    result = board.run("codec_churn", **stream_of(codec), **stress.arguments)
     got, gone = ("dma_buf_vmap", "dma_buf_vunmap") if codec.cpu_only else MAPS
     taken = result.counter(got, phase="stress")
     control(taken, f"{codec.id} took no buffer ({got}), so it can keep none")

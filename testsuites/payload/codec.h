@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stateful encoder and decoder, every queue of which is given dma-bufs. Each buffer has its place by
- * number: raw[i] at the encoder's output index i, coded[i] at its capture and the decoder's output index
- * i, out[i] at the decoder's capture index i.
+ * A stateful encoder and decoder, every queue of which is given dma-bufs: the caller's raw frames, and
+ * buffers of one exporter for what is coded and what is decoded.
+ *
+ * As Documentation/userspace-api/media/v4l/dev-encoder.rst and dev-decoder.rst have it: formats are the
+ * drivers' to adjust, a frame may be held back until later ones or a drain bring it out, and which buffer it
+ * comes in is the driver's choice. Nothing tells what a decoded frame was made from but its timestamp.
  */
 #ifndef FARM_CODEC_H
 #define FARM_CODEC_H
@@ -11,60 +14,86 @@
 #include "picture.h"
 #include "pool.h"
 
-#define CODEC_WAIT_MS 20000	/* for a frame: an emulator takes a second for a large one */
+#define CODEC_WAIT_MS 20000	/* for anything to happen: an emulator takes a second for a large frame */
+
+enum codec_holder { CODEC_NOBODY, CODEC_ENCODER, CODEC_DECODER };
 
 struct codec {
 	struct m2m encoder, decoder;
 	uint32_t coded;			/* fourcc of the coded format */
-	struct picture picture;		/* what is encoded now */
-	struct picture decoded;		/* what the decoder is set up for */
-	unsigned int depth;		/* buffers per queue */
-	size_t coded_size;		/* what a coded buffer needs */
-	bool decoding;			/* both queues of the decoder stream */
+	const char *exporter;		/* of coded and decoded frames */
+	unsigned int depth;		/* buffers a queue that were asked for; a driver may want more */
+	struct picture picture;		/* a raw frame, as the encoder lays it out */
+	struct picture decoded;		/* a decoded one, as the decoder does */
+	struct pool coded_pool, out;
+	unsigned int raws;		/* buffers of the encoder's output queue */
+	uint32_t raw_held;		/* bit i: raw buffer i is the encoder's */
+	uint32_t raw_last;		/* the one that was put in last */
+	uint32_t raw_seen, coded_seen;	/* bit i: raw buffer i was encoded, coded buffer i decoded */
+	uint32_t out_held;		/* bit i: decoded buffer i is the decoder's */
+	enum codec_holder coded_holder[POOL_MAX];
+	uint32_t least_bytes;		/* of a coded frame; UINT32_MAX: there was none */
+	unsigned int source_changes;	/* events that the decoder told */
+	bool encoding, encoder_last;	/* the encoder's queues stream; its last frame has come */
+	bool decoding, decoder_last;	/* the same of the decoder's capture queue */
+	bool changing;			/* a source change, after the first, is under way */
 };
 
-/* Opens both nodes of "m2m:…", and has the encoder make key frames of its finest quality only, where it has controls. */
-struct codec codec_open(const char *address, uint32_t coded);
+/*
+ * Opens both nodes of "m2m:…". Where they have controls, the encoder is to make key frames of its finest
+ * quality only, and the decoder to hold nothing back. Coded and decoded frames will be in `exporter`'s
+ * buffers.
+ */
+struct codec codec_open(const char *address, uint32_t coded, const char *exporter);
 void codec_close(struct codec *codec);	/* which stops both, too */
 
 /* Whether the encoder takes pictures of this format and size. */
 bool codec_takes(const struct codec *codec, uint32_t fourcc, uint32_t width, uint32_t height);
 
 /*
- * Sets the encoder to pictures of this kind and starts it; the decoder starts with the first frame that
- * it gets. `largest` is the largest picture that it will get; sets coded_size.
+ * Sets the encoder, which may be running, to pictures of this kind and starts it; codec->picture and
+ * codec->raws are then what it made of that. The decoder starts with the first frame that it gets.
+ * `largest` is the largest picture that it will get. SKIP where a frame is in several buffers.
  */
-void codec_start(struct codec *codec, const struct picture *picture, unsigned int depth,
-		 const struct picture *largest);
-void codec_stop_encoder(struct codec *codec);
+void codec_start(struct codec *codec, uint32_t fourcc, uint32_t width, uint32_t height,
+		 unsigned int depth, const struct picture *largest);
+/* Stops the decoder wherever it is: what it has not given back is lost. Frames set it up anew. */
 void codec_stop_decoder(struct codec *codec);
 
-/* Encodes raw[index] into coded[index]: the bytes that it came to. */
-uint32_t codec_encode(struct codec *codec, uint32_t index, int raw, int coded);
+/* The next raw buffer, by its number below codec->raws, that the encoder does not have; false: it has all. */
+bool codec_free_raw(const struct codec *codec, uint32_t *index);
+/* Gives the encoder raw buffer `index`, which is the dma-buf `raw`. */
+void codec_put(struct codec *codec, uint32_t index, int raw, uint64_t stamp_us);
 
 /*
- * Decodes coded[index] into out[index]. The first frame, and a frame of another size than the one
- * before, are a source change: the decoder tells it by an event, and the capture queue is set up anew.
- * Returns how often that was, 0 or 1.
+ * Waits until a buffer is done or an event comes, and hands on whatever is. True: a frame has been
+ * decoded; its index is that in codec->out, until codec_give_back().
  */
-unsigned int codec_decode(struct codec *codec, uint32_t index, int coded, uint32_t bytes, int out);
+bool codec_turn(struct codec *codec, struct v4l2_frame *decoded);
+void codec_give_back(struct codec *codec, uint32_t index);
+
+/* Each raw and each coded buffer has been through, so nothing more is to be imported. */
+bool codec_warm(const struct codec *codec);
 
 /*
- * VIDIOC_DECODER_CMD with V4L2_DEC_CMD_STOP, when every frame has been dequeued: an empty buffer with
- * V4L2_BUF_FLAG_LAST comes. _START makes it go on with the stream.
+ * V4L2_ENC_CMD_STOP, V4L2_DEC_CMD_STOP: what they hold comes out in codec_turn(), until encoder_last or
+ * decoder_last. The encoder is drained first; codec_start() sets it going again. V4L2_DEC_CMD_START has a
+ * drained decoder go on with its stream.
  */
-void codec_drain(struct codec *codec, uint32_t index, int out);
-void codec_resume(struct codec *codec);
+void codec_drain_encoder(struct codec *codec);
+void codec_drain_decoder(struct codec *codec);
+void codec_resume_decoder(struct codec *codec);
 
 #ifndef FARM_HELPERS
 #define codec_open(...) FARM_AT(codec_open(__VA_ARGS__))
 #define codec_start(...) FARM_AT(codec_start(__VA_ARGS__))
-#define codec_stop_encoder(...) FARM_AT(codec_stop_encoder(__VA_ARGS__))
 #define codec_stop_decoder(...) FARM_AT(codec_stop_decoder(__VA_ARGS__))
-#define codec_encode(...) FARM_AT(codec_encode(__VA_ARGS__))
-#define codec_decode(...) FARM_AT(codec_decode(__VA_ARGS__))
-#define codec_drain(...) FARM_AT(codec_drain(__VA_ARGS__))
-#define codec_resume(...) FARM_AT(codec_resume(__VA_ARGS__))
+#define codec_put(...) FARM_AT(codec_put(__VA_ARGS__))
+#define codec_turn(...) FARM_AT(codec_turn(__VA_ARGS__))
+#define codec_give_back(...) FARM_AT(codec_give_back(__VA_ARGS__))
+#define codec_drain_encoder(...) FARM_AT(codec_drain_encoder(__VA_ARGS__))
+#define codec_drain_decoder(...) FARM_AT(codec_drain_decoder(__VA_ARGS__))
+#define codec_resume_decoder(...) FARM_AT(codec_resume_decoder(__VA_ARGS__))
 #endif
 
 #endif

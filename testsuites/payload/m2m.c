@@ -129,9 +129,22 @@ void m2m_close(struct m2m *m2m)
 	m2m->capture.fd = -1;
 }
 
+/* The payload puts a frame into one buffer; a device may want each plane in one of its own. */
+static void one_buffer(int err, const char *what)
+{
+	if (err == -ENOTSUP)
+		skip("%s: the device has the planes of a frame in several buffers", what);
+	must(err, what);
+}
+
+void m2m_take_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc)
+{
+	one_buffer(v4l2_format_raw(queue, width, height, fourcc), "VIDIOC_S_FMT");
+}
+
 void m2m_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc)
 {
-	v4l2_format(queue, width, height, fourcc);
+	m2m_take_format(queue, width, height, fourcc);
 	if (queue->width != width || queue->height != height || queue->fourcc != fourcc)
 		fail("asked for %ux%u %.4s, got %ux%u %.4s", width, height, (const char *)&fourcc,
 		     queue->width, queue->height, (const char *)&queue->fourcc);
@@ -139,16 +152,7 @@ void m2m_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint3
 
 void m2m_current_format(struct v4l2_queue *queue)
 {
-	struct v4l2_format format = { .type = queue->type };
-	bool planes = V4L2_TYPE_IS_MULTIPLANAR(queue->type);
-
-	must(command(queue->fd, VIDIOC_G_FMT, &format), "VIDIOC_G_FMT");
-	if (planes)
-		v4l2_format(queue, format.fmt.pix_mp.width, format.fmt.pix_mp.height,
-			    format.fmt.pix_mp.pixelformat);
-	else
-		v4l2_format(queue, format.fmt.pix.width, format.fmt.pix.height,
-			    format.fmt.pix.pixelformat);
+	one_buffer(v4l2_current_format_raw(queue), "VIDIOC_G_FMT");
 }
 
 void m2m_subscribe(struct m2m *m2m, uint32_t type)

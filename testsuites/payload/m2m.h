@@ -35,6 +35,8 @@ void m2m_close(struct m2m *m2m);
 bool m2m_has_format(const struct v4l2_queue *queue, uint32_t fourcc);
 bool m2m_has_size(const struct v4l2_queue *queue, uint32_t fourcc, uint32_t width, uint32_t height);
 
+/* Sets a format, as the driver adjusts it. SKIP where a frame is in several buffers. */
+void m2m_take_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc);
 /* Sets a format that must come out as asked, or ends the case with what came out. */
 void m2m_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc);
 /* Takes over the format that the device has by itself, such as after a source change. */
@@ -68,6 +70,7 @@ void m2m_request(struct v4l2_queue *queue, uint32_t memory, uint32_t count);
 #ifndef FARM_HELPERS
 #define param_fourcc(...) FARM_AT(param_fourcc(__VA_ARGS__))
 #define m2m_open(...) FARM_AT(m2m_open(__VA_ARGS__))
+#define m2m_take_format(...) FARM_AT(m2m_take_format(__VA_ARGS__))
 #define m2m_format(...) FARM_AT(m2m_format(__VA_ARGS__))
 #define m2m_current_format(...) FARM_AT(m2m_current_format(__VA_ARGS__))
 #define m2m_subscribe(...) FARM_AT(m2m_subscribe(__VA_ARGS__))

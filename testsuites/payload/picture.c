@@ -10,58 +10,66 @@
 #define BLOCK 8u	/* FWHT's, JPEG's and MPEG's transforms are of 8x8 samples */
 #define SQUARE 64u	/* edge of the scene's square, in samples */
 
-static struct component plane(size_t offset, uint32_t width, uint32_t height)
+static struct component plane(size_t offset, size_t stride, uint32_t width, uint32_t height)
 {
 	return (struct component){
-		.offset = offset, .stride = width, .step = 1, .width = width, .height = height,
+		.offset = offset, .stride = stride, .step = 1, .width = width, .height = height,
 	};
 }
 
-static struct component interleaved(size_t offset, unsigned int step, uint32_t width,
+static struct component interleaved(size_t offset, size_t stride, unsigned int step, uint32_t width,
 				    uint32_t height)
 {
 	return (struct component){
-		.offset = offset, .stride = (size_t)width * step, .step = step,
-		.width = width, .height = height,
+		.offset = offset, .stride = stride, .step = step, .width = width, .height = height,
 	};
 }
 
-struct picture picture_of(uint32_t fourcc, uint32_t width, uint32_t height)
+struct picture picture_laid_out(uint32_t fourcc, uint32_t width, uint32_t height, size_t stride,
+				uint32_t lines)
 {
 	struct picture picture = { .fourcc = fourcc, .width = width, .height = height };
 	struct component *component = picture.component;
-	size_t luma = (size_t)width * height;
+	size_t luma = stride * lines, quarter = stride / 2 * (lines / 2);
 	unsigned int step;
 
+	picture.size = luma;
 	switch (fourcc) {
 	case V4L2_PIX_FMT_GREY:
 		picture.components = 1;
-		component[0] = plane(0, width, height);
+		component[0] = plane(0, stride, width, height);
 		break;
 	case V4L2_PIX_FMT_YUV420:
 		picture.components = 3;
-		component[0] = plane(0, width, height);
-		component[1] = plane(luma, width / 2, height / 2);
-		component[2] = plane(luma + luma / 4, width / 2, height / 2);
+		picture.size += 2 * quarter;
+		component[0] = plane(0, stride, width, height);
+		component[1] = plane(luma, stride / 2, width / 2, height / 2);
+		component[2] = plane(luma + quarter, stride / 2, width / 2, height / 2);
 		break;
 	case V4L2_PIX_FMT_NV12:
 		picture.components = 3;
-		component[0] = plane(0, width, height);
-		component[1] = interleaved(luma, 2, width / 2, height / 2);
-		component[2] = interleaved(luma + 1, 2, width / 2, height / 2);
+		picture.size += stride * (lines / 2);
+		component[0] = plane(0, stride, width, height);
+		component[1] = interleaved(luma, stride, 2, width / 2, height / 2);
+		component[2] = interleaved(luma + 1, stride, 2, width / 2, height / 2);
 		break;
 	case V4L2_PIX_FMT_RGB24:
 	case V4L2_PIX_FMT_XBGR32:
 		step = picture.components = fourcc == V4L2_PIX_FMT_RGB24 ? 3 : 4;
 		for (unsigned int i = 0; i < step; i++)
-			component[i] = interleaved(i, step, width, height);
+			component[i] = interleaved(i, stride, step, width, height);
 		break;
 	default:
 		broken("no picture is made of format %.4s", (const char *)&fourcc);
 	}
-	for (unsigned int i = 0; i < picture.components; i++)
-		picture.size += (size_t)component[i].width * component[i].height;
 	return picture;
+}
+
+struct picture picture_of(uint32_t fourcc, uint32_t width, uint32_t height)
+{
+	unsigned int step = fourcc == V4L2_PIX_FMT_RGB24 ? 3 : fourcc == V4L2_PIX_FMT_XBGR32 ? 4 : 1;
+
+	return picture_laid_out(fourcc, width, height, (size_t)width * step, height);
 }
 
 /* A hash of three numbers, of which each bit depends on all of them. */
@@ -116,15 +124,68 @@ void picture_fill(const struct picture *picture, void *memory, const char *conte
 	}
 }
 
-double picture_psnr(const void *one, const void *other, size_t size)
+/* The sum of the squared differences of one component. */
+static uint64_t squares(const struct component *one, const uint8_t *a, const struct component *other,
+			const uint8_t *b)
 {
-	const uint8_t *a = one, *b = other;
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < size; i++) {
-		int difference = a[i] - b[i];
+	a += one->offset;
+	b += other->offset;
+	for (uint32_t y = 0; y < one->height; y++, a += one->stride, b += other->stride) {
+		if (one->step == 1 && !memcmp(a, b, one->width))
+			continue;
+		for (uint32_t x = 0; x < one->width; x++) {
+			int difference = a[x * one->step] - b[x * other->step];
 
-		sum += (uint64_t)(difference * difference);
+			sum += (uint64_t)(difference * difference);
+		}
 	}
-	return sum ? 10 * log10(255.0 * 255.0 * (double)size / (double)sum) : INFINITY;
+	return sum;
+}
+
+static void same_kind(const struct picture *one, const struct picture *other)
+{
+	if (one->fourcc != other->fourcc || one->width != other->width ||
+	    one->height != other->height)
+		broken("a picture of %ux%u is taken for one of %ux%u", one->width, one->height,
+		       other->width, other->height);
+}
+
+void picture_copy(const struct picture *to, void *there, const struct picture *from, const void *here)
+{
+	same_kind(to, from);
+	for (unsigned int i = 0; i < from->components; i++) {
+		const struct component *component = &from->component[i], *other = &to->component[i];
+		const uint8_t *a = (const uint8_t *)here + component->offset;
+		uint8_t *b = (uint8_t *)there + other->offset;
+
+		for (uint32_t y = 0; y < component->height; y++) {
+			for (uint32_t x = 0; x < component->width; x++)
+				b[x * other->step] = a[x * component->step];
+			a += component->stride;
+			b += other->stride;
+		}
+	}
+}
+
+struct difference picture_difference(const struct picture *one, const void *a,
+				     const struct picture *other, const void *b)
+{
+	struct difference difference = { .psnr = INFINITY, .component = one->components };
+	uint64_t sum = 0, samples = 0;
+
+	same_kind(one, other);
+	for (unsigned int i = 0; i < one->components; i++) {
+		const struct component *component = &one->component[i];
+		uint64_t now = squares(component, a, &other->component[i], b);
+
+		if (now && !sum)
+			difference.component = i;
+		sum += now;
+		samples += (uint64_t)component->width * component->height;
+	}
+	if (sum)
+		difference.psnr = 10 * log10(255.0 * 255.0 * (double)samples / (double)sum);
+	return difference;
 }

@@ -17,13 +17,21 @@ struct component {
 struct picture {
 	uint32_t fourcc;	/* V4L2_PIX_FMT_… */
 	uint32_t width, height;
-	size_t size;		/* bytes, lines without padding */
+	size_t size;		/* bytes, with what pads lines and planes */
 	unsigned int components;
 	struct component component[4];
 };
 
 /* YUV420 "YU12", NV12, GREY, RGB24 "RGB3" and XBGR32 "XR24"; broken() on any other. */
 struct picture picture_of(uint32_t fourcc, uint32_t width, uint32_t height);
+
+/*
+ * The same as a device lays it out in one buffer: `stride` bytes from line to line and `lines` of them in
+ * the first plane; the others follow it with the like (Documentation/userspace-api/media/v4l/
+ * pixfmt-intro.rst).
+ */
+struct picture picture_laid_out(uint32_t fourcc, uint32_t width, uint32_t height, size_t stride,
+				uint32_t lines);
 
 /*
  * Fills a picture. `frame` makes each picture of a sequence another one.
@@ -36,11 +44,22 @@ struct picture picture_of(uint32_t fourcc, uint32_t width, uint32_t height);
  */
 void picture_fill(const struct picture *picture, void *memory, const char *content, uint32_t frame);
 
-/* Peak signal-to-noise ratio of two pictures in dB, over all bytes; INFINITY if they are equal. */
-double picture_psnr(const void *one, const void *other, size_t size);
+/* How far two pictures differ. */
+struct difference {
+	double psnr;		/* peak signal-to-noise ratio over all samples, dB; INFINITY: equal */
+	unsigned int component;	/* the first that differs; of equal ones their number */
+};
+
+/* Of two pictures of one format, width and height, however each is laid out. */
+struct difference picture_difference(const struct picture *one, const void *a,
+				     const struct picture *other, const void *b);
+
+/* Copies the samples of a picture to one of the same kind that is laid out otherwise. */
+void picture_copy(const struct picture *to, void *there, const struct picture *from, const void *here);
 
 #ifndef FARM_HELPERS
 #define picture_of(...) FARM_AT(picture_of(__VA_ARGS__))
+#define picture_laid_out(...) FARM_AT(picture_laid_out(__VA_ARGS__))
 #define picture_fill(...) FARM_AT(picture_fill(__VA_ARGS__))
 #endif
 

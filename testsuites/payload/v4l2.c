@@ -97,6 +97,37 @@ void v4l2_close(struct v4l2_queue *queue)
 
 /* --- format and buffers ---------------------------------------------------------------------------- */
 
+/* What the driver says of its format. */
+static int adopt(struct v4l2_queue *queue, const struct v4l2_format *format)
+{
+	if (is_planar(queue->type)) {
+		const struct v4l2_pix_format_mplane *got = &format->fmt.pix_mp;
+
+		if (got->num_planes != 1)
+			return -ENOTSUP;
+		queue->width = got->width;
+		queue->height = got->height;
+		queue->fourcc = got->pixelformat;
+		queue->stride = got->plane_fmt[0].bytesperline;
+		queue->size = got->plane_fmt[0].sizeimage;
+	} else {
+		queue->width = format->fmt.pix.width;
+		queue->height = format->fmt.pix.height;
+		queue->fourcc = format->fmt.pix.pixelformat;
+		queue->stride = format->fmt.pix.bytesperline;
+		queue->size = format->fmt.pix.sizeimage;
+	}
+	return 0;
+}
+
+int v4l2_current_format_raw(struct v4l2_queue *queue)
+{
+	struct v4l2_format format = { .type = queue->type };
+	int err = command(queue->fd, VIDIOC_G_FMT, &format);
+
+	return err ? err : adopt(queue, &format);
+}
+
 int v4l2_format_raw(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc)
 {
 	struct v4l2_format format = { .type = queue->type };
@@ -113,26 +144,7 @@ int v4l2_format_raw(struct v4l2_queue *queue, uint32_t width, uint32_t height, u
 		format.fmt.pix.pixelformat = fourcc;
 	}
 	err = command(queue->fd, VIDIOC_S_FMT, &format);
-	if (err)
-		return err;
-	if (is_planar(queue->type)) {
-		const struct v4l2_pix_format_mplane *got = &format.fmt.pix_mp;
-
-		if (got->num_planes != 1)
-			return -ENOTSUP;
-		queue->width = got->width;
-		queue->height = got->height;
-		queue->fourcc = got->pixelformat;
-		queue->stride = got->plane_fmt[0].bytesperline;
-		queue->size = got->plane_fmt[0].sizeimage;
-	} else {
-		queue->width = format.fmt.pix.width;
-		queue->height = format.fmt.pix.height;
-		queue->fourcc = format.fmt.pix.pixelformat;
-		queue->stride = format.fmt.pix.bytesperline;
-		queue->size = format.fmt.pix.sizeimage;
-	}
-	return 0;
+	return err ? err : adopt(queue, &format);
 }
 
 void v4l2_format(struct v4l2_queue *queue, uint32_t width, uint32_t height, uint32_t fourcc)
@@ -236,6 +248,9 @@ static struct v4l2_buffer describe(const struct v4l2_queue *queue, uint32_t inde
 		plane->bytesused = used;
 		if (shared)
 			plane->m.fd = dmabuf;
+		/* Of several planes vb2 holds what is used against this; without it, it takes the dma-buf's size. */
+		if (shared && used)
+			plane->length = used > queue->size ? used : (uint32_t)queue->size;
 		buffer.m.planes = plane;
 		buffer.length = 1;
 	} else {
@@ -264,12 +279,26 @@ void v4l2_prepare_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, in
 	must_refuse(v4l2_prepare_raw(queue, index, dmabuf), err, "VIDIOC_PREPARE_BUF");
 }
 
-int v4l2_queue_bytes_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes)
+static int queue_stamped(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes,
+			 uint64_t stamp_us)
 {
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer = describe(queue, index, dmabuf, bytes, &plane);
 
+	buffer.timestamp.tv_sec = (time_t)(stamp_us / 1000000);
+	buffer.timestamp.tv_usec = (suseconds_t)(stamp_us % 1000000);
 	return command(queue->fd, VIDIOC_QBUF, &buffer);
+}
+
+int v4l2_queue_bytes_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes)
+{
+	return queue_stamped(queue, index, dmabuf, bytes, 0);
+}
+
+void v4l2_queue_stamped(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes,
+			uint64_t stamp_us)
+{
+	must(queue_stamped(queue, index, dmabuf, bytes, stamp_us), "VIDIOC_QBUF");
 }
 
 void v4l2_queue_bytes(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes)
@@ -309,6 +338,8 @@ int v4l2_dequeue_frame_raw(struct v4l2_queue *queue, int timeout_ms, struct v4l2
 		.bytes = is_planar(queue->type) ? plane.bytesused : buffer.bytesused,
 		.sequence = buffer.sequence,
 		.flags = buffer.flags,
+		.stamp_us = (uint64_t)buffer.timestamp.tv_sec * 1000000 +
+			    (uint64_t)buffer.timestamp.tv_usec,
 	};
 	return buffer.flags & V4L2_BUF_FLAG_ERROR ? -EIO : 0;
 }

@@ -55,14 +55,22 @@ int v4l2_queue_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf);
 void v4l2_queue(struct v4l2_queue *queue, uint32_t index, int dmabuf);
 void v4l2_queue_errno(struct v4l2_queue *queue, uint32_t index, int dmabuf, int err);
 
+/* VIDIOC_G_FMT: takes over the format that the device has by itself. -ENOTSUP: a frame is in several buffers. */
+int v4l2_current_format_raw(struct v4l2_queue *queue);
+
 /* VIDIOC_QBUF of an output buffer of which `bytes` are used, as for coded frames. */
 int v4l2_queue_bytes_raw(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes);
 void v4l2_queue_bytes(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes);
+
+/* The same with a timestamp, which a memory-to-memory device copies to what it makes of the frame. */
+void v4l2_queue_stamped(struct v4l2_queue *queue, uint32_t index, int dmabuf, size_t bytes,
+			uint64_t stamp_us);
 
 /* What VIDIOC_DQBUF told. */
 struct v4l2_frame {
 	uint32_t index, bytes, sequence;
 	uint32_t flags;		/* V4L2_BUF_FLAG_… */
+	uint64_t stamp_us;	/* its timestamp */
 };
 
 /* VIDIOC_DQBUF within the time: the buffer; -ETIMEDOUT; a buffer flagged as broken is -EIO. */
@@ -92,6 +100,7 @@ void v4l2_stream(struct v4l2_queue *queue, bool on);
 #define v4l2_queue(...) FARM_AT(v4l2_queue(__VA_ARGS__))
 #define v4l2_queue_errno(...) FARM_AT(v4l2_queue_errno(__VA_ARGS__))
 #define v4l2_queue_bytes(...) FARM_AT(v4l2_queue_bytes(__VA_ARGS__))
+#define v4l2_queue_stamped(...) FARM_AT(v4l2_queue_stamped(__VA_ARGS__))
 #define v4l2_dequeue_frame(...) FARM_AT(v4l2_dequeue_frame(__VA_ARGS__))
 #define v4l2_dequeue(...) FARM_AT(v4l2_dequeue(__VA_ARGS__))
 #define v4l2_stream(...) FARM_AT(v4l2_stream(__VA_ARGS__))
