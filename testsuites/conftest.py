@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -10,12 +10,14 @@ import pytest
 
 from farm.pytest_plugin.api import (
     Board,
+    CaseFailed,
     CaseResult,
     ControlError,
     Device,
     control,
     known_failure,
 )
+from farm.pytest_plugin.controls import mapping_pairs
 from farm.pytest_plugin.expectations import (
     Expectations,
     Import,
@@ -204,22 +206,14 @@ def mapping_control(board: Board, expect: Expect) -> Callable[..., None]:
     """Prove that attachments, maps and unmaps are counted here and now, so that zero means none.
 
     Imports a buffer as large as the one that was not mapped (``size``): a udmabuf, or where the
-    kernel has none another device's, into a device that is expected to map it (a declared control
-    first), also one that refuses it afterwards. Where no expectation says so of any, those of which
-    nothing is known are tried until one maps.
+    kernel has none another device's, into a device that is expected to map it, also one that
+    refuses it afterwards. A device that cannot be opened, as a video input without a signal, is
+    followed by the next. Where no expectation says so of any, those of which nothing is known are
+    tried until one maps.
 
     Raises:
         ControlError: no declared device maps on this kernel, or nothing was counted.
     """
-
-    def pairs() -> Iterator[tuple[Device, Device]]:
-        exporters = [device for device in board.devices if device.exports]
-        importers = [device for device in board.devices if device.imports]
-        for importer in sorted(importers, key=lambda one: (not one.control, one.id)):
-            for kind in ("udmabuf", "drm"):
-                for exporter in (one for one in exporters if one.kind == kind):
-                    if exporter != importer:
-                        yield exporter, importer
 
     def uncounted(exporter: Device, importer: Device, size: int) -> str:
         result = board.run("map_control", exporter=exporter, importer=importer, size=size)
@@ -231,15 +225,20 @@ def mapping_control(board: Board, expect: Expect) -> Callable[..., None]:
         return f"{size} bytes into {importer.id} counted no {none[0]}" if none else ""
 
     def run(size: int = 1 << 20) -> None:
-        expected = [(pair, expect.find(*pair)) for pair in pairs()]
-        for pair, row in expected:
-            if row is not None and row.maps:
+        sure, unknown = mapping_pairs(board.devices, expect.find)
+        unusable = []
+        for pair in sure:
+            try:
                 missing = uncounted(*pair, size)
-                control(not missing, missing)
-                return
-        if not any(row is None and not uncounted(*pair, size) for pair, row in expected):
+            except (CaseFailed, pytest.skip.Exception) as failed:
+                unusable.append(f"{pair[1].id}: {failed}")
+                continue
+            control(not missing, missing)
+            return
+        if not any(not uncounted(*pair, size) for pair in unknown):
+            tried = f"; {'; '.join(unusable)}" if unusable else ""
             raise ControlError(
-                f"no importer of {board.type.name} maps on Linux {board.kernel}",
+                f"no importer of {board.type.name} maps on Linux {board.kernel}{tried}",
                 next_step="declare a device that maps what it imports",
             )
 

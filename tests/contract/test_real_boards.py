@@ -18,9 +18,12 @@ import pytest
 import yaml
 
 from farm import inventory, paths
+from farm.board.kernel import KernelRelease
 from farm.inventory import BoardType
 from farm.lab.coordinator import Coordinator
 from farm.lab.place import ReservationState
+from farm.pytest_plugin.controls import mapping_pairs
+from farm.pytest_plugin.expectations import Pair, load_expectations
 
 BIN = Path(sys.executable).parent
 WAIT_S = 60.0
@@ -191,6 +194,20 @@ def test_devices_are_said_to_be_what_the_features_promise(real: BoardType) -> No
     assert {device.coherent for device in real.devices} == {coherent}
     assert not any(device.iommu and device.own_domain for device in devices)
     assert all(device.driver in device.address or device.kind != "drm" for device in real.devices)
+
+
+@pytest.mark.parametrize("release", ["6.12.107", "7.2.13"])
+def test_a_mapping_control_needs_no_signal_and_no_luck(real: BoardType, release: str) -> None:
+    table, kernel = load_expectations(), KernelRelease.parse(release)
+
+    sure, unknown = mapping_pairs(
+        inventory.devices(real, inventory.load_image_profile(real.image)),
+        lambda exporter, importer: table.find(Pair.of(exporter, importer), kernel, real.features),
+    )
+
+    exporter, importer = (sure or unknown)[0]
+    assert (exporter.kind.value, importer.kind.value) == ("udmabuf", "drm")
+    assert all(pair not in unknown for pair in sure)
 
 
 def test_the_folder_of_board_types_takes_no_exporter_file() -> None:
