@@ -54,23 +54,34 @@ def nodes_on(programs: Programs, bundle: Bundle) -> list[Node]:
     return found
 
 
+FRAMES_OF = re.compile(r"-vid-(cap|out)$|-source$")
+NO_FRAMES = re.compile(r"meta|touch|stat", re.IGNORECASE)
+"""In the name of a node: it has frames; it has metadata, a touch pad's or an ISP's statistics."""
+
+
 def exporter_for(node: Node, device: Device | None, nodes: list[Node], programs: Programs) -> str:
     """Return the node whose buffers are to be imported: memory that the importer can reach.
 
     That is a node of a device with contiguous memory, if there is one, else of any; never the
-    importer itself, whose queue is busy. Radio, VBI and the like import nothing.
+    importer itself, whose queue is busy. Radio, VBI and the like import nothing. What a node's name
+    says of its frames counts where it says so (vivid, vicodec); hardware's nodes say nothing.
     """
     if not node.path.startswith("/dev/video"):
         return ""
     candidates = [
-        (one.contiguous, other.name.endswith("-cap"), other.path)
+        (
+            one.contiguous,
+            bool(FRAMES_OF.search(other.name)),
+            other.name.endswith("-cap"),
+            other.path,
+        )
         for one in programs.devices
         for other in nodes
         if one.exports and other.belongs_to(one) and other != node
-        if re.search(r"-vid-(cap|out)$|-source$", other.name)
+        if other.path.startswith("/dev/video") and not NO_FRAMES.search(other.name)
         if one.contiguous or device is None or not device.contiguous
     ]
-    return max(candidates)[2] if candidates else ""
+    return max(candidates)[-1] if candidates else ""
 
 
 def check(external, programs, bundle, nodes, device) -> None:
