@@ -9,9 +9,9 @@ CASE(contiguous_only, "A device that needs contiguous memory refuses scattered, 
 {
 	uint32_t seed = (uint32_t)param_u64("seed");
 	const char *address = param_str("importer");
-	struct buffer scattered = buffer_open("udmabuf", FRAME_SIZE);
-	struct buffer own = buffer_open(address, FRAME_SIZE);
 	struct import import = import_open(address);
+	struct buffer scattered = buffer_open("udmabuf", import.queue.size);
+	struct buffer own = buffer_open(address, import.queue.size);
 	void *reference = malloc(import.queue.size);
 	int err;
 

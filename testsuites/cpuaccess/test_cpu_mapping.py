@@ -84,7 +84,7 @@ def syncs_per_attachment(importer: Device, board, expect) -> int:
 
 @pytest.mark.requirement("CPU-5")
 @pytest.mark.case("cpu_sync", "cpu_first")
-@pytest.mark.over(exporter="heap exporter", importer="importer dma")
+@pytest.mark.over(exporter="heap exporter", importer="importer dma single")
 @pytest.mark.parametrize("imports", [1, 3])
 def test_sync_reaches_each_mapped_attachment(
     board, exporter, importer, imports, expect, sync_control

@@ -5,8 +5,9 @@
 CASE(map_control, "One import into a device that is known to map, also where it then refuses",
      .params = "importer= exporter=udmabuf size=1048576")
 {
-	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
 	struct import import = import_open(param_str("importer"));
+	size_t size = import_size(&import, param_u64("size"));
+	struct buffer buffer = buffer_open(param_str("exporter"), size);
 	int err;
 
 	window_begin();

@@ -23,22 +23,65 @@ bool address_is(const char *address, const char *kind)
 	       (address[length] == ':' || address[length] == '\0');
 }
 
+/*
+ * The first input, which is vivid's webcam; a device without inputs says ENOTTY. One with timings, such as
+ * HDMI, captures what its source sends.
+ */
+static void choose_input(const char *address, int fd)
+{
+	struct v4l2_input input = { .index = 0 };
+	struct v4l2_dv_timings timings = { 0 };
+	int first = 0;
+
+	if (ioctl(fd, VIDIOC_S_INPUT, &first) < 0 || ioctl(fd, VIDIOC_ENUMINPUT, &input) < 0)
+		return;
+	if (input.status & (V4L2_IN_ST_NO_POWER | V4L2_IN_ST_NO_SIGNAL | V4L2_IN_ST_NO_SYNC))
+		skip("%s: input '%.32s' has no signal (status %#x)", address, input.name,
+		     input.status);
+	if (!ioctl(fd, VIDIOC_QUERY_DV_TIMINGS, &timings))
+		ioctl(fd, VIDIOC_S_DV_TIMINGS, &timings);
+	else if (errno == ENOLINK || errno == ENOLCK)
+		skip("%s: input '%.32s' has no signal: %s", address, input.name, errname(errno));
+}
+
+static uint32_t frame_fourcc(const struct v4l2_queue *queue)
+{
+	struct v4l2_fmtdesc first = { .type = queue->type };
+
+	if (m2m_has_format(queue, FRAME_FOURCC) || ioctl(queue->fd, VIDIOC_ENUM_FMT, &first) < 0)
+		return FRAME_FOURCC;
+	return first.pixelformat;
+}
+
+/* Opens a device's queue of one direction, with frames that it has. -ENODEV: no such queue. */
 static int frame_queue(const char *address, uint32_t type, struct v4l2_queue *queue)
 {
-	int err = v4l2_open_raw(address, type, queue), input = 0;
+	int err = v4l2_open_raw(address, type, queue);
 
 	if (err < 0)
 		return err;
-	/* vivid's first input, the webcam, has this size; a device without inputs says ENOTTY. */
-	if (type == V4L2_BUF_TYPE_VIDEO_CAPTURE)
-		ioctl(queue->fd, VIDIOC_S_INPUT, &input);
-	v4l2_format(queue, FRAME_WIDTH, FRAME_HEIGHT, FRAME_FOURCC);
-	if (queue->width != FRAME_WIDTH || queue->height != FRAME_HEIGHT ||
-	    queue->size != FRAME_SIZE)
-		fail("%s: asked for %ux%u and %zu bytes a frame, got %ux%u and %zu", address,
-		     FRAME_WIDTH, FRAME_HEIGHT, FRAME_SIZE, queue->width, queue->height,
-		     queue->size);
+	if (!V4L2_TYPE_IS_OUTPUT(type))
+		choose_input(address, queue->fd);
+	if (v4l2_format_raw(queue, FRAME_WIDTH, FRAME_HEIGHT, frame_fourcc(queue)) == -EBUSY)
+		skip("%s has one queue, which cannot export and import at once", address);
+	m2m_current_format(queue);
+	if (!queue->size)
+		fail("%s: frames of %ux%u %.4s have no bytes", address, queue->width, queue->height,
+		     (const char *)&queue->fourcc);
 	return 0;
+}
+
+/* The queue of one direction, or of the other where the device has only that. */
+static struct v4l2_queue video_queue(const char *address, uint32_t wanted, uint32_t other)
+{
+	struct v4l2_queue queue;
+	int err = frame_queue(address, wanted, &queue);
+
+	if (err == -ENODEV)
+		err = frame_queue(address, other, &queue);
+	if (err < 0)
+		fail("%s: no such video device: %s", address, errname(err));
+	return queue;
 }
 
 /* What has frames in a queue: a video device. */
@@ -47,21 +90,30 @@ static bool is_video(const char *address)
 	return address_is(address, "v4l2") || address_is(address, "m2m");
 }
 
-static struct v4l2_queue output_queue(const char *address)
+/* What a device exports from: frames that it reads, and of a camera those that it writes. */
+static struct v4l2_queue export_queue(const char *address)
 {
-	struct v4l2_queue queue;
 	struct m2m m2m;
-	int err;
 
-	if (address_is(address, "m2m")) {
-		m2m = m2m_open(address, M2M_ANY, 0);
-		m2m_frames(&m2m);
-		return m2m.output;
-	}
-	err = frame_queue(address, V4L2_BUF_TYPE_VIDEO_OUTPUT, &queue);
-	if (err < 0)
-		fail("%s: no such output device: %s", address, errname(err));
-	return queue;
+	if (!address_is(address, "m2m"))
+		return video_queue(address, V4L2_BUF_TYPE_VIDEO_OUTPUT,
+				   V4L2_BUF_TYPE_VIDEO_CAPTURE);
+	m2m = m2m_open(address, M2M_ANY, 0);
+	m2m_frames(&m2m);
+	return m2m.output;
+}
+
+/* What it imports into: frames that it writes, and of a display those that it reads. */
+static struct v4l2_queue import_queue(const char *address)
+{
+	struct m2m m2m;
+
+	if (!address_is(address, "m2m"))
+		return video_queue(address, V4L2_BUF_TYPE_VIDEO_CAPTURE,
+				   V4L2_BUF_TYPE_VIDEO_OUTPUT);
+	m2m = m2m_open(address, M2M_ANY, 0);
+	m2m_current_format(&m2m.capture);
+	return m2m.capture;
 }
 
 /* A buffer as large as the device's frames, or of so many bytes if that is more. */
@@ -70,7 +122,7 @@ static void open_video(struct buffer *buffer, size_t least)
 	struct v4l2_queue *queue = &buffer->queue;
 	size_t frame;
 
-	*queue = output_queue(buffer->address);
+	*queue = export_queue(buffer->address);
 	frame = queue->size;
 	if (least > frame) {
 		queue->memory = V4L2_MEMORY_MMAP;
@@ -227,15 +279,12 @@ int64_t buffer_mismatch(struct buffer *buffer, uint32_t seed)
 struct import import_open(const char *address)
 {
 	struct import import = { .address = address, .device = -1 };
-	int err;
 
 	import.queue.fd = -1;
 	if (address_is(address, "drm")) {
 		import.device = drm_open(address);
-	} else if (address_is(address, "v4l2")) {
-		err = frame_queue(address, V4L2_BUF_TYPE_VIDEO_CAPTURE, &import.queue);
-		if (err < 0)
-			fail("%s: no such capture device: %s", address, errname(err));
+	} else if (is_video(address)) {
+		import.queue = import_queue(address);
 		v4l2_request(&import.queue, V4L2_MEMORY_DMABUF, CAPTURE_BUFFERS);
 	} else if (address_is(address, "refdev")) {
 		import.device = refdev_open(address);
@@ -243,6 +292,16 @@ struct import import_open(const char *address)
 		broken("no importer is known by the address '%s'", address);
 	}
 	return import;
+}
+
+size_t import_size(const struct import *import, size_t size)
+{
+	return import->queue.size > size ? import->queue.size : size;
+}
+
+bool import_captures(const struct import *import)
+{
+	return address_is(import->address, "v4l2") && !V4L2_TYPE_IS_OUTPUT(import->queue.type);
 }
 
 int import_try(struct import *import, int dmabuf)
@@ -284,6 +343,22 @@ void import_close(struct import *import)
 	else
 		v4l2_close(&import->queue);
 	import->device = -1;
+}
+
+void import_stream(struct import *import, int next)
+{
+	bool output = V4L2_TYPE_IS_OUTPUT(import->queue.type);
+	uint32_t index = 0;
+	int err = 0;
+
+	if (output && next >= 0)
+		v4l2_queue(&import->queue, 1, next);
+	v4l2_stream(&import->queue, true);
+	if (!output || next >= 0)
+		err = v4l2_dequeue_raw(&import->queue, FRAME_WAIT_MS, &index, NULL);
+	if (err < 0)
+		fail("no frame of the imported buffer: %s", errname(err));
+	v4l2_stream(&import->queue, false);
 }
 
 static uint32_t control_named(int fd, const char *name)

@@ -10,7 +10,10 @@
 
 #include "v4l2.h"
 
-/* The frame that every V4L2 device under test is set to: XBGR32, 921600 bytes, 225 pages. */
+/*
+ * The frame that a V4L2 device under test is asked for: XBGR32, 921600 bytes, 225 pages. One that has no such
+ * format is taken with the first that it has, and whatever size it makes of that.
+ */
 #define FRAME_WIDTH 640
 #define FRAME_HEIGHT 360
 #define FRAME_FOURCC V4L2_PIX_FMT_XBGR32
@@ -21,7 +24,7 @@ struct buffer {
 	const char *address;
 	int device;		/* the exporter's open node, -1 for udmabuf and heaps */
 	uint32_t handle;	/* DRM: the GEM handle */
-	struct v4l2_queue queue;	/* V4L2: an output queue with one MMAP buffer */
+	struct v4l2_queue queue;	/* V4L2: an output queue, or without one capture, with one MMAP buffer */
 	int fd;			/* the dma-buf */
 	size_t size;		/* by the exporter's own word, in whole pages */
 	void *view;		/* see buffer_view() */
@@ -62,12 +65,19 @@ struct import {
 	const char *address;
 	int device;		/* DRM, reference device: the node, opened anew */
 	uint32_t handle;	/* GEM handle, or the attachment */
-	struct v4l2_queue queue;	/* V4L2: a capture queue */
+	struct v4l2_queue queue;	/* V4L2: a capture queue, or without one output; else fd -1 */
 	int error;		/* 0, or the errno of the refusal */
 };
 
-/* Opens the importer; for V4L2 also sets the format and requests one DMABUF buffer. */
+/*
+ * Opens the importer; for V4L2 also sets the format and requests DMABUF buffers. Of a memory-to-memory device
+ * that is the capture queue, as it is. SKIP where a video input has no signal.
+ */
 struct import import_open(const char *address);
+/* What a buffer must have at the least for this importer, or `size` if that is more. */
+size_t import_size(const struct import *import, size_t size);
+/* A capture device: what is imported it writes frames into. */
+bool import_captures(const struct import *import);
 /*
  * One import: PRIME_FD_TO_HANDLE, QBUF of index 0 (which attaches and maps), or REFDEV_ATTACH with
  * REFDEV_CACHED (which does, too). 0 or -errno.
@@ -79,6 +89,12 @@ int import_try(struct import *import, int dmabuf);
  */
 void import_drop(struct import *import);
 void import_close(struct import *import);
+
+/*
+ * Has a V4L2 device work on the buffer that import_try() queued. A capture device writes one frame; an output
+ * device puts one out, which comes back once there is another: `next`, a dma-buf, or -1 to stop without.
+ */
+void import_stream(struct import *import, int next);
 
 bool address_is(const char *address, const char *kind);	/* "drm:…" is "drm" */
 
@@ -108,6 +124,7 @@ void sort_u64(uint64_t *values, size_t count);
 #define buffer_mismatch(...) FARM_AT(buffer_mismatch(__VA_ARGS__))
 #define queue_view(...) FARM_AT(queue_view(__VA_ARGS__))
 #define import_open(...) FARM_AT(import_open(__VA_ARGS__))
+#define import_stream(...) FARM_AT(import_stream(__VA_ARGS__))
 #define import_drop(...) FARM_AT(import_drop(__VA_ARGS__))
 #define capture_still(...) FARM_AT(capture_still(__VA_ARGS__))
 #define capture_reference(...) FARM_AT(capture_reference(__VA_ARGS__))

@@ -142,6 +142,7 @@ CASE(exporter_gone, "The importer keeps the content after the exporter closed, o
 	pid_t pid = -1;
 	int fd, err;
 
+	exporter.size = import_size(&import, exporter.size);
 	check(killed || param_is("how", "close"), "how is '%s', not close or kill",
 	      param_str("how"));
 	if (killed) {
@@ -168,7 +169,9 @@ CASE(exporter_gone, "The importer keeps the content after the exporter closed, o
 	      "%lu, %llu", size, baseline.objects, baseline.bytes, held.objects, held.bytes);
 	info("attachments", "%lu", held.attachments - baseline.attachments);
 
-	if (address_is(import.address, "refdev"))
+	if (import.queue.fd >= 0)
+		import_stream(&import, -1);
+	else if (address_is(import.address, "refdev"))
 		device_carries(&import, exporter.address, exporter.seed);
 	else
 		reexport_carries(&import, size, exporter.seed);

@@ -7,8 +7,9 @@ CASE(import_refused, "A refused import fails the same way each time, and the buf
 {
 	uint32_t seed = (uint32_t)param_u64("seed");
 	uint64_t tries = param_u64("tries");
-	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
 	struct import import = import_open(param_str("importer"));
+	size_t size = import_size(&import, param_u64("size"));
+	struct buffer buffer = buffer_open(param_str("exporter"), size);
 	int expected = param_errno("errno");
 
 	buffer_fill(&buffer, seed);

@@ -65,6 +65,21 @@ static void device_carries(struct import *import, struct buffer *buffer, uint32_
 	free(expected);
 }
 
+/*
+ * An output device reads a frame, and nobody sees where it goes; of a memory-to-memory device the buffer is
+ * queued and not worked on, since what it makes of one takes two. Neither may change what is there.
+ */
+static void video_leaves(struct import *import, struct buffer *buffer, uint32_t seed)
+{
+	if (address_is(import->address, "v4l2"))
+		import_stream(import, buffer->fd);
+	else
+		v4l2_stream(&import->queue, false);
+	check(buffer_mismatch(buffer, seed) < 0, "the device changed what it only reads, at byte %lld",
+	      (long long)buffer_mismatch(buffer, seed));
+	info("content", "left as it was");
+}
+
 /* What another import costs once the pair is warm; the first one is also the first after boot. */
 static void time_warm(struct import *import, int dmabuf)
 {
@@ -90,13 +105,18 @@ CASE(share, "A pair of exporter and importer carries the content, or refuses and
      .timeout_ms = 10000, .params = "exporter= importer= size=1048576 seed=7")
 {
 	uint32_t seed = (uint32_t)param_u64("seed");
-	struct buffer buffer = buffer_open(param_str("exporter"), param_u64("size"));
 	struct import import = import_open(param_str("importer"));
-	bool drm = address_is(import.address, "drm"), v4l2 = address_is(import.address, "v4l2");
+	size_t size = import_size(&import, param_u64("size"));
+	struct buffer buffer = buffer_open(param_str("exporter"), size);
+	bool drm = address_is(import.address, "drm"), captures = import_captures(&import);
+	bool video = import.queue.fd >= 0;
 	void *reference = NULL;
 	int err;
 
-	if (v4l2) {
+	if (buffer.size < import.queue.size)
+		skip("a frame of %s has %zu bytes, one of %s wants %zu", buffer.address, buffer.size,
+		     import.address, import.queue.size);
+	if (captures) {
 		reference = malloc(import.queue.size);
 		if (!reference)
 			broken("no memory for a reference frame");
@@ -116,11 +136,13 @@ CASE(share, "A pair of exporter and importer carries the content, or refuses and
 		check(buffer_mismatch(&buffer, seed) < 0, "the refused import changed the content");
 	else if (drm)
 		drm_carries(&import, &buffer, seed);
-	else if (v4l2)
+	else if (captures)
 		capture_carries(&import, &buffer, reference, seed);
+	else if (video)
+		video_leaves(&import, &buffer, seed);
 	else
 		device_carries(&import, &buffer, seed);
-	if (!err && v4l2)
+	if (!err && captures)
 		info("content", "frame written by the device, read by the exporter");
 
 	if (!err)
