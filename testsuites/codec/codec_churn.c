@@ -27,14 +27,6 @@ static void restart_both(struct stream *stream, uint32_t size)
 	restart(stream, size);
 }
 
-/* Has another dma-buf at an index that neither the codec nor the case has at work. */
-static void replace(struct pool *pool, uint32_t index)
-{
-	buffer_close(&pool->buffer[index]);
-	pool->buffer[index] = buffer_open(param_str("exporter"), pool->size);
-	pool->fd[index] = pool->buffer[index].fd;
-}
-
 static void churn(struct worker *worker)
 {
 	struct stream stream = stream_open(param_str("exporter"), sizes[SIZES - 1].width,
@@ -57,12 +49,12 @@ static void churn(struct worker *worker)
 			break;
 		case 2:
 			if (codec_free_raw(codec, &index))
-				replace(&stream.raw, index);
+				pool_replace(&stream.raw, index, stream.exporter);
 			break;
 		case 3:
 			stream_drain(&stream);
 			for (uint32_t i = 0; i < codec->out.count; i++)
-				replace(&codec->out, i);
+				pool_replace(&codec->out, i, stream.exporter);
 			restart_both(&stream, now);
 			break;
 		default:

@@ -3,6 +3,7 @@
 #include "buffer.h"
 #include "codec.h"
 #include "kms.h"
+#include "stress.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -34,8 +35,11 @@ static struct pipeline open_pipeline(void)
 	struct v4l2_queue *camera = &pipeline.camera.queue;
 
 	codec_start(&pipeline.codec, FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT, DEPTH, &picture);
-	if (pipeline.codec.picture.component[0].stride != camera->stride)
-		skip("the camera's lines have %u bytes, the encoder's %zu", camera->stride,
+	if (camera->fourcc != FRAME_FOURCC || camera->width != FRAME_WIDTH ||
+	    camera->height != FRAME_HEIGHT ||
+	    camera->stride != pipeline.codec.picture.component[0].stride)
+		skip("the camera's frames are %ux%u %.4s of %u bytes a line, the encoder's %zu",
+		     camera->width, camera->height, (const char *)&camera->fourcc, camera->stride,
 		     pipeline.codec.picture.component[0].stride);
 	capture_still(camera);
 	v4l2_rate(camera, 25);
@@ -74,28 +78,45 @@ static void show(struct pipeline *pipeline, uint32_t index)
 	pipeline->was_shown |= 1u << index;
 }
 
+/* Hands on what any of the codecs' queues has done, and shows the frame that comes out, if one does. */
+static bool turn(struct pipeline *pipeline)
+{
+	struct codec *codec = &pipeline->codec;
+	uint32_t held = codec->raw_held;
+	struct v4l2_frame decoded;
+	bool came = codec_turn(codec, &decoded);
+
+	for (uint32_t i = 0; i < codec->raws; i++)
+		if ((held & ~codec->raw_held) & 1u << i)
+			v4l2_queue(&pipeline->camera.queue, i, pipeline->raw.fd[i]);
+	if (came)
+		show(pipeline, decoded.index);
+	return came;
+}
+
 /* Camera, encoder, decoder, display: whatever is done goes on, until one more frame is shown. */
 static void one_frame(struct pipeline *pipeline)
 {
-	struct v4l2_queue *camera = &pipeline->camera.queue;
 	struct codec *codec = &pipeline->codec;
-	struct v4l2_frame decoded;
-	uint32_t held;
 	bool came;
 
 	do {
-		uint32_t raw = v4l2_dequeue(camera, FRAME_WAIT_MS);
+		uint32_t raw = v4l2_dequeue(&pipeline->camera.queue, FRAME_WAIT_MS);
 
 		codec_put(codec, raw, pipeline->raw.fd[raw], ++pipeline->camera_frames * 40000ull);
 		do {
-			held = codec->raw_held;
-			came = codec_turn(codec, &decoded);
-			for (uint32_t i = 0; i < codec->raws; i++)
-				if ((held & ~codec->raw_held) & 1u << i)
-					v4l2_queue(camera, i, pipeline->raw.fd[i]);
+			came = turn(pipeline);
 		} while (!came && codec->raw_held == (1u << codec->raws) - 1);
 	} while (!came);
-	show(pipeline, decoded.index);
+}
+
+/* Gives the camera every buffer that the encoder does not have, and starts it. */
+static void start_camera(struct pipeline *pipeline)
+{
+	for (uint32_t i = 0; i < pipeline->codec.raws; i++)
+		if (!(pipeline->codec.raw_held & 1u << i))
+			v4l2_queue(&pipeline->camera.queue, i, pipeline->raw.fd[i]);
+	v4l2_stream(&pipeline->camera.queue, true);
 }
 
 /* Until each buffer of each stage has been through. */
@@ -123,24 +144,46 @@ static uint32_t own_crc(struct display *display, const void *content)
 	return crc;
 }
 
+/* What is on the display is the decoder's buffer, and how far that is the camera's picture, any of them. */
+static struct difference compare_shown(struct pipeline *pipeline)
+{
+	struct picture picture = picture_of(FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT);
+	struct buffer *raw = &pipeline->raw.buffer[0];
+	struct buffer *shown = &pipeline->codec.out.buffer[pipeline->on_display];
+	uint32_t seen = display_crc(&pipeline->display), expected, changed;
+	uint8_t *content = malloc(picture.size);
+	struct difference difference;
+
+	if (!content)
+		broken("no memory for a frame");
+	picture_copy(&picture, content, &pipeline->codec.decoded,
+		     buffer_begin(shown, DMA_BUF_SYNC_READ));
+	buffer_end(shown, DMA_BUF_SYNC_READ);
+	difference = picture_difference(&pipeline->codec.picture,
+					buffer_begin(raw, DMA_BUF_SYNC_READ), &picture, content);
+	buffer_end(raw, DMA_BUF_SYNC_READ);
+	expected = own_crc(&pipeline->display, content);
+	content[picture.size / 2] ^= 1;
+	changed = own_crc(&pipeline->display, content);
+	if (changed == expected)
+		broken("another bit has the same CRC 0x%08x, so equality proves nothing", changed);
+	check(seen == expected, "the display's CRC is 0x%08x, of the same content 0x%08x", seen,
+	      expected);
+	free(content);
+	return difference;
+}
+
 CASE(pipeline, "A camera's frames are encoded, decoded and shown, each buffer shared by two devices",
      .timeout_ms = 60000,
      .params = "camera= codec= coded=FWHT display= raw=udmabuf out=udmabuf frames=4")
 {
-	uint32_t frames = (uint32_t)param_u64("frames"), seen, expected, changed;
+	uint32_t frames = (uint32_t)param_u64("frames");
 	struct pipeline pipeline = open_pipeline();
 	struct codec *codec = &pipeline.codec;
-	struct picture picture = picture_of(FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT);
 	struct difference difference;
-	uint8_t *content = malloc(FRAME_SIZE);
-	struct buffer *shown;
 
-	if (!content)
-		broken("no memory for a frame");
 	window_begin();
-	for (uint32_t i = 0; i < codec->raws; i++)
-		v4l2_queue(&pipeline.camera.queue, i, pipeline.raw.fd[i]);
-	v4l2_stream(&pipeline.camera.queue, true);
+	start_camera(&pipeline);
 	warm_up(&pipeline);
 	window_end("first");
 
@@ -154,26 +197,102 @@ CASE(pipeline, "A camera's frames are encoded, decoded and shown, each buffer sh
 	info("coded_buffers", "%u", codec->coded_pool.count);
 	info("decoded_buffers", "%u", codec->decoder.capture.count);
 
-	/* What is on the display is the decoder's buffer, and that is the camera's picture, any of them. */
-	seen = display_crc(&pipeline.display);
-	shown = &codec->out.buffer[pipeline.on_display];
-	picture_copy(&picture, content, &codec->decoded, buffer_begin(shown, DMA_BUF_SYNC_READ));
-	buffer_end(shown, DMA_BUF_SYNC_READ);
-	difference = picture_difference(&codec->picture,
-					buffer_begin(&pipeline.raw.buffer[0], DMA_BUF_SYNC_READ),
-					&picture, content);
-	buffer_end(&pipeline.raw.buffer[0], DMA_BUF_SYNC_READ);
-	expected = own_crc(&pipeline.display, content);
-	content[FRAME_SIZE / 2] ^= 1;
-	changed = own_crc(&pipeline.display, content);
-	if (changed == expected)
-		broken("another bit has the same CRC 0x%08x, so equality proves nothing", changed);
-	check(seen == expected, "the display's CRC is 0x%08x, of the same content 0x%08x", seen,
-	      expected);
+	difference = compare_shown(&pipeline);
 	info("equal", "%s", isinf(difference.psnr) ? "yes" : "no");
 	if (!isinf(difference.psnr))
 		sample("psnr", difference.psnr, "dB", "frames");
 
 	close_pipeline(&pipeline);
-	free(content);
+}
+
+/* Both codecs anew, wherever they are; with other buffers for decoded frames, or the same. */
+static void restart_codecs(struct pipeline *pipeline, bool others)
+{
+	struct picture picture = picture_of(FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT);
+	struct codec *codec = &pipeline->codec;
+	struct pool *out = &codec->out;
+
+	v4l2_stream(&pipeline->camera.queue, false);
+	codec_stop_decoder(codec);
+	for (uint32_t i = 0; others && i < out->count; i++) {
+		if (pipeline->shown[i].fb)
+			display_forget(&pipeline->display, &pipeline->shown[i]);
+		pipeline->shown[i] = (struct shown){ 0 };
+		pool_replace(out, i, codec->exporter);
+	}
+	pipeline->on_display = -1;	/* the decoder gets them all; the next frame sets the mode */
+	codec_start(codec, FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT, DEPTH, &picture);
+	start_camera(pipeline);
+}
+
+static void drain(struct pipeline *pipeline)
+{
+	struct codec *codec = &pipeline->codec;
+
+	codec_drain_encoder(codec);
+	while (!codec->encoder_last)
+		turn(pipeline);
+	codec_drain_decoder(codec);
+	while (!codec->decoder_last)
+		turn(pipeline);
+}
+
+static void churn(struct worker *worker)
+{
+	struct pipeline pipeline = open_pipeline();
+	struct v4l2_queue *camera = &pipeline.camera.queue;
+	struct difference difference;
+
+	start_camera(&pipeline);
+	one_frame(&pipeline);
+	while (next_round(worker)) {
+		uint32_t what = decide(worker, 5), index = decide(worker, pipeline.codec.raws);
+
+		switch (what) {
+		case 0:
+			drain(&pipeline);
+			restart_codecs(&pipeline, false);
+			break;
+		case 1:
+			restart_codecs(&pipeline, true);
+			break;
+		case 2:
+			v4l2_stream(camera, false);
+			if (!(pipeline.codec.raw_held & 1u << index))
+				pool_replace(&pipeline.raw, index, param_str("raw"));
+			start_camera(&pipeline);
+			break;
+		case 3:
+			v4l2_stream(camera, false);
+			start_camera(&pipeline);
+			break;
+		default:
+			break;	/* one frame more */
+		}
+		one_frame(&pipeline);
+		worker->operations += 1 + (what < 4);
+	}
+	for (uint32_t i = 0; i < pipeline.codec.raws; i++)	/* the last of which is in raw[0] */
+		one_frame(&pipeline);
+	v4l2_stream(camera, false);
+	difference = compare_shown(&pipeline);
+	info("equal", "%s", isinf(difference.psnr) ? "yes" : "no");
+	info("psnr", "%.1f", difference.psnr);
+	close_pipeline(&pipeline);
+}
+
+CASE(pipeline_churn, "A pipeline survives restarts, drains and new buffers, and gives everything back",
+     .timeout_ms = 120000,
+     .params = "camera= codec= coded= display= raw=udmabuf out=udmabuf seed=1 ms=500 rounds=0")
+{
+	struct bufinfo before, after;
+
+	bufinfo_raw(&before);
+	window_begin();
+	stress_threads(1, churn, NULL);
+	window_end("stress");
+	if (!bufinfo_raw(&after))
+		check(after.objects == before.objects && after.bytes == before.bytes,
+		      "%lu dma-bufs of %llu bytes are left, before there were %lu of %llu",
+		      after.objects, after.bytes, before.objects, before.bytes);
 }

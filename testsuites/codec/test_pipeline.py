@@ -37,6 +37,34 @@ def test_camera_to_display_maps_nothing_per_frame(
     mapping_control()
 
 
+@pytest.mark.requirement("COD-3")
+@pytest.mark.case("pipeline_churn", "map_control")
+@pytest.mark.over(camera="v4l2 importer", codec="codec", display="drm importer crc")
+def test_pipeline_survives_churn(
+    board, camera, codec, display, memory_for, mapping_control, stress
+):
+    """Camera and codecs are restarted, drained and given other buffers, by seed; none is left."""
+    if SHOWN not in codec.formats:
+        pytest.skip(f"{codec.id} does not code {SHOWN}, which the display shows without a GPU")
+    result = board.run(
+        "pipeline_churn",
+        camera=camera,
+        codec=codec,
+        coded=codec.coded,
+        display=display,
+        raw=memory_for(camera, codec),
+        out=memory_for(codec, display),
+        **stress.arguments,
+    )
+    if result.info["equal"] != "yes":
+        psnr = float(result.info["psnr"])
+        assert psnr >= codec.psnr_db, f"{psnr:.1f} dB, at least {codec.psnr_db} are declared"
+    for got, gone in (("dma_buf_vmap", "dma_buf_vunmap"), ("dma_map_sg", "dma_unmap_sg")):
+        taken, let_go = (result.counter(name, phase="stress") for name in (got, gone))
+        assert taken == let_go, f"{let_go:.0f} {gone} of {taken:.0f} {got}"
+    mapping_control()
+
+
 @pytest.mark.requirement("COD-5")
 @pytest.mark.case("render_shown", "map_control")
 @pytest.mark.over(gpu="drm exporter", display="drm importer crc")

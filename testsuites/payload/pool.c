@@ -40,3 +40,10 @@ void pool_close(struct pool *pool)
 		buffer_close(&pool->buffer[i]);
 	pool->count = 0;
 }
+
+void pool_replace(struct pool *pool, uint32_t index, const char *exporter)
+{
+	buffer_close(&pool->buffer[index]);
+	pool->buffer[index] = buffer_open(exporter, pool->size);
+	pool->fd[index] = pool->buffer[index].fd;
+}

@@ -21,8 +21,12 @@ struct pool {
 struct pool pool_open(const char *exporter, unsigned int count, size_t size);
 void pool_close(struct pool *pool);
 
+/* Has another buffer of an exporter of any size at this place, where no device is at work on the old one. */
+void pool_replace(struct pool *pool, uint32_t index, const char *exporter);
+
 #ifndef FARM_HELPERS
 #define pool_open(...) FARM_AT(pool_open(__VA_ARGS__))
+#define pool_replace(...) FARM_AT(pool_replace(__VA_ARGS__))
 #endif
 
 #endif
