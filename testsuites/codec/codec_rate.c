@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * An encoder and a decoder at work at once: each has a thread, since a codec in software works in the
+ * call that queues a buffer (vicodec: v4l2_m2m_try_run(), drivers/media/v4l2-core/v4l2-mem2mem.c, 6.12).
+ * Coded buffers go round by two pipes: `made` to the decoder, `empty` back to the encoder.
+ */
 #include "farm.h"
 #include "buffer.h"
 #include "codec.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,20 +33,104 @@ static uint64_t idle_ns(long *processors)
 struct chain {
 	struct codec codec;
 	struct pool raw;
-	uint32_t put, frames;	/* put in, decoded so far */
+	int made[2], empty[2];	/* pipes of struct v4l2_frame */
+	uint64_t put;		/* pictures put in */
+	uint32_t frames;	/* decoded so far */
 };
 
-/* Hands on whatever any queue has done; every buffer goes back to where it is wanted next. */
-static void turn(struct chain *chain)
+static void put_raw(struct chain *chain, uint32_t index)
 {
-	struct codec *codec = &chain->codec;
-	struct v4l2_frame decoded;
+	codec_put(&chain->codec, index, chain->raw.fd[index], chain->put++ * 40000u);
+}
+
+static void put_all(struct chain *chain)
+{
 	uint32_t index;
 
-	while (codec_free_raw(codec, &index))
-		codec_put(codec, index, chain->raw.fd[index], chain->put++ * 40000ull);
-	if (codec_turn(codec, &decoded)) {
-		codec_give_back(codec, decoded.index);
+	while (codec_free_raw(&chain->codec, &index))
+		put_raw(chain, index);
+}
+
+/* The same in one thread, while the decoder is being set up. */
+static void turn(struct chain *chain)
+{
+	struct v4l2_frame decoded;
+
+	put_all(chain);
+	if (codec_turn(&chain->codec, &decoded)) {
+		codec_give_back(&chain->codec, decoded.index);
+		chain->frames++;
+	}
+}
+
+static void hand_on(const int *pipe, const struct v4l2_frame *frame)
+{
+	if (write(pipe[1], frame, sizeof(*frame)) != sizeof(*frame))
+		broken("write to a pipe: %s", errname(errno));
+}
+
+/* The next frame; false at the pipe's end. */
+static bool take(const int *pipe, struct v4l2_frame *frame)
+{
+	ssize_t got = read(pipe[0], frame, sizeof(*frame));
+
+	if (got && got != sizeof(*frame))
+		broken("read from a pipe: %s", errname(errno));
+	return got;
+}
+
+/* The encoder's thread: encodes into coded buffers that are empty, until there will be none any more. */
+static void *encode(void *arg)
+{
+	struct chain *chain = arg;
+	struct m2m *encoder = &chain->codec.encoder;
+	struct pollfd ready[] = {
+		{ .fd = encoder->output.fd, .events = POLLIN | POLLOUT },
+		{ .fd = chain->empty[0], .events = POLLIN },
+	};
+	struct v4l2_frame coded;
+
+	for (;;) {
+		if (poll(ready, 2, -1) <= 0)
+			broken("poll: %s", errname(errno));
+		if (ready[1].revents) {
+			if (!take(chain->empty, &coded))
+				return NULL;
+			v4l2_queue(&encoder->capture, coded.index,
+				   chain->codec.coded_pool.fd[coded.index]);
+		}
+		if (ready[0].revents & POLLIN) {
+			coded = v4l2_dequeue_frame(&encoder->capture, 0);
+			hand_on(chain->made, &coded);
+		}
+		if (ready[0].revents & POLLOUT)
+			put_raw(chain, v4l2_dequeue(&encoder->output, 0));
+	}
+}
+
+/* The decoder's side: hands on whatever it or the encoder has done. */
+static void decode(struct chain *chain)
+{
+	struct codec *codec = &chain->codec;
+	struct m2m *decoder = &codec->decoder;
+	struct pollfd ready[] = {
+		{ .fd = decoder->output.fd, .events = POLLIN | POLLOUT },
+		{ .fd = chain->made[0], .events = POLLIN },
+	};
+	struct v4l2_frame frame;
+
+	if (poll(ready, 2, CODEC_WAIT_MS) <= 0)
+		fail("no buffer was done within %d ms, after %u frames", CODEC_WAIT_MS,
+		     chain->frames);
+	if (ready[1].revents && take(chain->made, &frame))
+		v4l2_queue_stamped(&decoder->output, frame.index, codec->coded_pool.fd[frame.index],
+				   frame.bytes, frame.stamp_us);
+	if (ready[0].revents & POLLOUT) {
+		frame.index = v4l2_dequeue(&decoder->output, 0);
+		hand_on(chain->empty, &frame);
+	}
+	if (ready[0].revents & POLLIN) {
+		codec_give_back(codec, v4l2_dequeue_frame(&decoder->capture, 0).index);
 		chain->frames++;
 	}
 }
@@ -54,7 +145,7 @@ static uint32_t measure(struct chain *chain, uint64_t *each, uint64_t *busy)
 	idle = idle_ns(&processors);
 	begin = now_ns();
 	do {
-		turn(chain);
+		decode(chain);
 		took = now_ns() - begin;
 		frames = chain->frames - begun;
 	} while (frames < least_frames || took < least_ns);
@@ -81,6 +172,7 @@ CASE(codec_rate, "How many frames a second an encoder and a decoder pass on, and
 		.codec = codec_open(param_str("codec"), param_fourcc("coded"), exporter),
 	};
 	struct codec *codec = &chain.codec;
+	pthread_t encoder;
 
 	if (!windows || windows > WINDOWS_MAX)
 		broken("windows is %u, expected 1 to %u", windows, WINDOWS_MAX);
@@ -99,14 +191,23 @@ CASE(codec_rate, "How many frames a second an encoder and a decoder pass on, and
 	window_begin();
 	while (!codec_warm(codec) || chain.frames < depth)
 		turn(&chain);
+	put_all(&chain);
 	window_end("first");
+	if (pipe(chain.made) || pipe(chain.empty) || pthread_create(&encoder, NULL, encode, &chain))
+		broken("no pipes or no thread: %s", errname(errno));
 
 	window_begin();
 	for (uint32_t i = 0; i < windows; i++)
 		snprintf(counted + strlen(counted), sizeof(counted) - strlen(counted), "%u ",
 			 measure(&chain, &each[i], &busy[i]));
 	window_end("steady");
+	close(chain.empty[1]);
+	pthread_join(encoder, NULL);
+	close(chain.empty[0]);
+	close(chain.made[0]);
+	close(chain.made[1]);
 	info("frames", "%s", counted);
+	info("processors", "%ld", sysconf(_SC_NPROCESSORS_ONLN));
 	sort_u64(each, windows);
 	sort_u64(busy, windows);
 	sample("frame_rate", 1e9 / (double)percentile(each, windows, 500), "Hz", "steady");
