@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,11 +19,13 @@
 #define SLAB_SLACK 128		/* objects that a cache may have more, however few operations there were */
 #define SLAB_OPERATIONS 64	/* and one more for so many */
 #define SLAB_READS 3
+#define FRAME_BYTES (1u << 20)	/* at the least what a video device is asked to take */
+#define CHECKED_MAX 32768u	/* bytes of a buffer that are filled and read */
 
 struct slot {
 	pthread_mutex_t lock;
 	int fd;			/* the dma-buf, -1: none */
-	size_t size;
+	size_t checked;		/* bytes with the pattern */
 	uint32_t seed;
 };
 
@@ -30,6 +33,7 @@ struct churn {
 	struct slot slot[SLOTS];
 	char *exporters[DEVICES], *importers[DEVICES];
 	unsigned int exporter_count, importer_count;
+	pthread_mutex_t video;	/* a queue belongs to one open file at a time */
 	_Atomic uint64_t imports, refusals;
 	uint64_t keep_files;	/* on purpose, for the control: so many for each operation */
 	struct bufinfo before;
@@ -59,31 +63,50 @@ static void forget(char *words[DEVICES], unsigned int count)
 		free(words[count]);
 }
 
-/* As buffer_close(), without a sample of each DRM file that is closed. */
-static void close_exporter(struct buffer *buffer)
+static bool is_video(const char *address)
 {
-	close(buffer->fd);
-	if (buffer->device >= 0) {
-		gem_close(buffer->device, buffer->handle);
-		close(buffer->device);
-	}
+	return address_is(address, "v4l2");
 }
 
-/* Puts a new buffer into the slot; only its dma-buf stays, the exporter's own handle goes. */
-static void renew(struct slot *slot, const char *exporter, size_t size, uint32_t seed)
+/* A new buffer's dma-buf and its size; the exporter's own handle or queue goes. */
+static int export(struct churn *churn, const char *exporter, size_t *size)
 {
-	struct buffer buffer = buffer_open(exporter, size);
-	int fd = fcntl(buffer.fd, F_DUPFD_CLOEXEC, 0), old;
+	bool video = is_video(exporter);
+	struct buffer buffer;
+	int fd;
 
+	if (video)
+		pthread_mutex_lock(&churn->video);
+	buffer = buffer_open(exporter, *size);
+	fd = fcntl(buffer.fd, F_DUPFD_CLOEXEC, 0);
 	check(fd >= 0, "dup: %s", errname(errno));
-	dmabuf_fill(fd, buffer.size, seed);
+	*size = buffer.size;
+	close(buffer.fd);
+	/* As buffer_close(), without a sample of each DRM file that is closed. */
+	if (video) {
+		v4l2_close(&buffer.queue);
+		pthread_mutex_unlock(&churn->video);
+	} else if (buffer.device >= 0) {
+		gem_close(buffer.device, buffer.handle);
+		close(buffer.device);
+	}
+	return fd;
+}
+
+/* Puts a new buffer into the slot. */
+static void renew(struct churn *churn, struct slot *slot, const char *exporter, size_t size,
+		  uint32_t seed)
+{
+	int fd = export(churn, exporter, &size), old;
+	size_t checked = size < CHECKED_MAX ? size : CHECKED_MAX;
+
+	dmabuf_fill(fd, checked, seed);
 	pthread_mutex_lock(&slot->lock);
 	old = slot->fd;
 	slot->fd = fd;
-	slot->size = buffer.size;
+	slot->checked = checked;
 	slot->seed = seed;
 	pthread_mutex_unlock(&slot->lock);
-	close_exporter(&buffer);
 	if (old >= 0)
 		close(old);
 }
@@ -106,7 +129,7 @@ static struct slot borrow(struct slot *slot)
 	struct slot mine;
 
 	pthread_mutex_lock(&slot->lock);
-	mine = (struct slot){ .fd = -1, .size = slot->size, .seed = slot->seed };
+	mine = (struct slot){ .fd = -1, .checked = slot->checked, .seed = slot->seed };
 	if (slot->fd >= 0)
 		mine.fd = fcntl(slot->fd, F_DUPFD_CLOEXEC, 0);
 	pthread_mutex_unlock(&slot->lock);
@@ -123,13 +146,34 @@ static void drop(struct import *import)
 	import->address = NULL;
 }
 
+/* Imports into a device that is opened for it, and lets go: a video device at once, others with drop(). */
+static void import_new(struct churn *churn, struct import *import, const char *importer, int dmabuf)
+{
+	bool video = is_video(importer);
+
+	if (video)
+		pthread_mutex_lock(&churn->video);
+	*import = import_open(importer);
+	if (import_try(import, dmabuf) == 0)
+		churn->imports++;
+	else
+		churn->refusals++;
+	if (video) {
+		v4l2_close(&import->queue);
+		import->address = NULL;
+		pthread_mutex_unlock(&churn->video);
+	}
+}
+
 static void churn(struct worker *worker)
 {
+	/* The largest is as large as a video device's frame, so that it takes it. */
+	static const size_t sizes[] = { 4096, 4096, 8192, 8192, 16384, 16384, 32768, FRAME_BYTES };
 	struct churn *churn = worker->arg;
 	struct import kept[KEPT] = { 0 };
 
 	while (next_round(worker)) {
-		uint32_t what = decide(worker, 6), size = decide(worker, 4), seed = decide(worker, 1000);
+		uint32_t what = decide(worker, 6), size = decide(worker, 8), seed = decide(worker, 1000);
 		struct slot *slot = &churn->slot[decide(worker, SLOTS)], mine;
 		const char *exporter = churn->exporters[decide(worker, churn->exporter_count)];
 		const char *importer = churn->importers[decide(worker, churn->importer_count)];
@@ -137,7 +181,7 @@ static void churn(struct worker *worker)
 
 		switch (what) {
 		case 0:
-			renew(slot, exporter, (size_t)4096 << size, seed);
+			renew(churn, slot, exporter, sizes[size], seed);
 			break;
 		case 1:
 			empty(slot);
@@ -149,7 +193,7 @@ static void churn(struct worker *worker)
 			mine = borrow(slot);
 			if (mine.fd < 0)
 				continue;
-			dmabuf_verify(mine.fd, mine.size, mine.seed);
+			dmabuf_verify(mine.fd, mine.checked, mine.seed);
 			close(mine.fd);
 			break;
 		default:
@@ -157,11 +201,7 @@ static void churn(struct worker *worker)
 			if (mine.fd < 0)
 				continue;
 			drop(import);
-			*import = import_open(importer);
-			if (import_try(import, mine.fd) == 0)
-				churn->imports++;
-			else
-				churn->refusals++;
+			import_new(churn, import, importer, mine.fd);
 			close(mine.fd);
 			break;
 		}
@@ -199,20 +239,45 @@ static void halfway(void *arg, uint64_t operations)
 		churn->slab_told = slab_least(&churn->slab);
 }
 
-/* No cache has grown with the operations of the second half; what is freed late has time to go. */
-static void slab_is_level(struct churn *churn, uint64_t operations, uint64_t settle_ms)
+/*
+ * Every exporter makes, and every importer is given, at least `times` buffers one after the other: what one of
+ * them loses each time is not lost among the operations of the others. `keep` has the first exporter lose a file with
+ * each, on purpose.
+ */
+static void walk(struct churn *churn, uint64_t times, bool keep)
 {
-	int64_t allowed = SLAB_SLACK + (int64_t)(operations / SLAB_OPERATIONS), grown;
+	unsigned int most = churn->exporter_count > churn->importer_count ? churn->exporter_count :
+									    churn->importer_count;
+
+	for (uint64_t i = 0; i < times; i++) {
+		for (unsigned int at = 0; at < most; at++) {
+			const char *exporter = churn->exporters[at % churn->exporter_count];
+			const char *importer = churn->importers[(at + i) % churn->importer_count];
+			struct import import;
+			size_t size = is_video(importer) ? FRAME_BYTES : 4096;
+			int fd = export(churn, exporter, &size);
+
+			import_new(churn, &import, importer, fd);
+			drop(&import);
+			close(fd);
+			if (keep && at == 0)
+				check(eventfd(0, EFD_CLOEXEC) >= 0, "eventfd: %s", errname(errno));
+		}
+	}
+}
+
+/*
+ * No cache has grown by more than `allowed` objects since churn->slab; what is freed late has time to go. The bytes that
+ * all have gained.
+ */
+static int64_t slab_is_level(struct churn *churn, int64_t allowed, const char *key, const char *in,
+			     uint64_t settle_ms)
+{
+	struct slab *now = calloc(1, sizeof(*now));
 	uint64_t limit = now_ns() + settle_ms * 1000000;
 	const struct slab_cache *most;
-	struct slab *now;
+	int64_t grown, bytes;
 
-	info("slab", "%s", churn->slab_told ? "told" : "untold");
-	if (!churn->slab_told) {
-		sample_absent("slab_growth", "needs root, /proc/slabinfo and /sys/kernel/slab");
-		return;
-	}
-	now = calloc(1, sizeof(*now));
 	if (!now)
 		broken("no memory for what the slab caches hold");
 	for (;;) {
@@ -222,21 +287,43 @@ static void slab_is_level(struct churn *churn, uint64_t operations, uint64_t set
 			break;
 		sleep_ms(20);
 	}
-	info("slab_most", "%s %lld", most ? most->name : "none", (long long)grown);
+	info(key, "%s %lld in %s", most ? most->name : "none", (long long)grown, in);
 	check(grown <= allowed,
-	      "slab cache %s has grown by %lld objects of %llu bytes in %llu operations, at most %lld "
-	      "are no leak", most->name, (long long)grown, (unsigned long long)most->object_bytes,
-	      (unsigned long long)operations, (long long)allowed);
-	if (operations)
-		sample("slab_growth", (double)slab_growth_bytes(&churn->slab, now) / (double)operations,
-		       "B/op", "stress");
+	      "slab cache %s has grown by %lld objects of %llu bytes in %s, at most %lld are no leak",
+	      most->name, (long long)grown, (unsigned long long)most->object_bytes, in,
+	      (long long)allowed);
+	bytes = slab_growth_bytes(&churn->slab, now);
+	churn->slab = *now;
 	free(now);
+	return bytes;
+}
+
+/* What caches hold after the second half, and after each device's turn by itself. */
+static void slab_check(struct churn *churn, uint64_t operations, uint64_t settle_ms)
+{
+	uint64_t times = param_u64("times");
+	int64_t bytes;
+	char in[64];
+
+	info("slab", "%s", churn->slab_told ? "told" : "untold");
+	if (!churn->slab_told) {
+		sample_absent("slab_growth", "needs root, /proc/slabinfo and /sys/kernel/slab");
+		return;
+	}
+	snprintf(in, sizeof(in), "%llu operations", (unsigned long long)operations);
+	bytes = slab_is_level(churn, SLAB_SLACK + (int64_t)(operations / SLAB_OPERATIONS),
+			      "slab_most", in, settle_ms);
+	sample("slab_growth", (double)bytes / (double)(operations ? operations : 1), "B/op",
+	       "stress");
+	walk(churn, times, param_u64("keep_files"));
+	snprintf(in, sizeof(in), "%llu buffers of each device", (unsigned long long)times);
+	slab_is_level(churn, SLAB_SLACK, "slab_most_in_turns", in, settle_ms);
 }
 
 CASE(share_churn, "Threads export, import and close buffers of all devices at random, and leak nothing",
      .timeout_ms = 60000, .needs = "smp",
      .params = "exporters=udmabuf importers=drm:vgem seed=1 ms=500 rounds=0 workers=4 leak=0 "
-	       "keep_files=0 settle_ms=5000")
+	       "times=256 keep_files=0 settle_ms=5000")
 {
 	uint64_t leaks = param_u64("leak"), settle_ms = param_u64("settle_ms"), operations;
 	struct churn *shared = calloc(1, sizeof(*shared));
@@ -249,7 +336,7 @@ CASE(share_churn, "Threads export, import and close buffers of all devices at ra
 	}
 	shared->exporter_count = split(param_str("exporters"), shared->exporters);
 	shared->importer_count = split(param_str("importers"), shared->importers);
-	shared->keep_files = param_u64("keep_files");
+	pthread_mutex_init(&shared->video, NULL);
 	shared->before = bufinfo();
 	window_begin();
 	operations = stress_halves((unsigned int)param_u64("workers"), churn, shared, halfway);
@@ -260,7 +347,8 @@ CASE(share_churn, "Threads export, import and close buffers of all devices at ra
 	for (uint64_t i = 0; i < leaks; i++)
 		buffer_open(shared->exporters[0], 4096);
 	objects_are_back(&shared->before, settle_ms);
-	slab_is_level(shared, operations - shared->operations, settle_ms);
+	slab_check(shared, operations - shared->operations, settle_ms);
+	objects_are_back(&shared->before, settle_ms);
 	info("imports", "%llu", (unsigned long long)shared->imports);
 	info("refusals", "%llu", (unsigned long long)shared->refusals);
 	forget(shared->exporters, shared->exporter_count);
