@@ -34,7 +34,10 @@ static int output_of_kind(int fd, const char *kind, char name[32])
 	return -1;
 }
 
-/* vivid's "S-Video 000-0 Is Connected To", set to the output called `output`, or to its default. */
+/*
+ * vivid's "S-Video 000-0 Is Connected To", set to the output called `output`, or to its default. In Linux
+ * 6.1 it is "Loop Video", which connects the chosen input with the chosen output.
+ */
 static bool connect_loop(int capture, const char *kind, const char *output,
 			 struct v4l2_control *connection)
 {
@@ -45,11 +48,16 @@ static bool connect_loop(int capture, const char *kind, const char *output,
 		struct v4l2_control control = { .id = query.id, .value = query.default_value };
 		struct v4l2_querymenu entry = { .id = query.id };
 
-		if (strncmp(query.name, kind, strlen(kind)) || !strstr(query.name, "Is Connected To"))
+		bool any = !strcmp(query.name, "Loop Video");
+
+		if (!any && (strncmp(query.name, kind, strlen(kind)) ||
+			     !strstr(query.name, "Is Connected To")))
 			continue;
 		*connection = control;
-		if (!output)
-			return ioctl(capture, VIDIOC_S_CTRL, &control) == 0;
+		if (any && output)
+			connection->value = 1;
+		if (any || !output)
+			return ioctl(capture, VIDIOC_S_CTRL, connection) == 0;
 		for (entry.index = 0; entry.index <= query.maximum; entry.index++) {
 			connection->value = (int32_t)entry.index;
 			if (ioctl(capture, VIDIOC_QUERYMENU, &entry) == 0 &&
