@@ -32,7 +32,7 @@ Target = Literal["aarch64", "host"]
 
 _HARNESS = "payload"
 _SELFTEST = "selftest"
-_HARNESS_CASES = frozenset({"selftest.c", "faults.c", "evidence.c"})
+_HARNESS_CASES = frozenset({"selftest.c", "faults.c", "evidence.c", "layouts.c"})
 """Files of the harness's folder that hold cases; they do not change other cases' hashes."""
 _FLAGS = (
     "-static",
