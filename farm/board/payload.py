@@ -102,7 +102,10 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
     sources = _limited(_checked(_collect(extra)), only)
     compiler = crosscompiler.version("the payload needs")
     architecture = "aarch64" if target == "aarch64" else _host_architecture()
-    build_id = _digest(compiler, architecture, *_FLAGS, *(_stamp(source) for source in sources))
+    # With the hashes: how they are made may change while no source does.
+    made_of = (_stamp(source) for source in sources)
+    hashes = _case_hashes(sources, compiler).values()
+    build_id = _digest(compiler, architecture, *_FLAGS, *made_of, *hashes)
     folder = paths.cache_dir() / "payload" / build_id[:32]
     cached = _load(folder)
     if cached is not None:

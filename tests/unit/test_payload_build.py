@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm import paths
+from farm.board import payload as payload_module
 from farm.board.casetable import read_case_table
 from farm.board.payload import Payload, build
 from farm.errors import UsageError
@@ -177,3 +178,12 @@ def test_no_bytes_make_the_reader_stumble(host: Payload, data: bytes, place: int
     for candidate in (bytes(binary), b"\x7fELF\x02\x01" + data):
         with pytest.raises(UsageError):
             read_case_table(candidate)
+
+
+def test_a_payload_with_hashes_of_another_rule_is_another(
+    host: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload_module, "_HARNESS_CASES", frozenset({"selftest.c"}))
+    other = build("host")
+    assert other.path != host.path
+    assert hashes(other) != hashes(host)
