@@ -13,7 +13,7 @@ from farm.events import ImageInfo, JobStarted, Plan, read_journal
 from farm.run.job import LATE, TIME_BOX
 from farm.run.journal import JournalWriter
 from farm.run.view import JobView
-from farm.run.worker import ending
+from farm.run.worker import Ending, ending
 
 SUITE = """
 import pytest
@@ -137,7 +137,7 @@ def test_no_test_is_begun_once_time_is_up(project: Project) -> None:
     view = JobView("b")
     view.add(start)
     view.add(plan)
-    assert ending(done.returncode, view) == TIME_BOX
+    assert ending(done.returncode, view) == Ending(TIME_BOX, lost=False)
     done = project.pytest(*words, "--farm-until=noon")
     assert "--farm-until: found 'noon', expected seconds" in done.stderr
 
