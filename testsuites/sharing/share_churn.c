@@ -16,6 +16,7 @@
 #define SLOTS 8			/* buffers that all threads share */
 #define KEPT 4			/* imports that a thread keeps at a time */
 #define DEVICES 16
+#define WALK_MS 25000		/* of a test that has 60 s besides its stress */
 #define SLAB_SLACK 128		/* objects that a cache may have more, however few operations there were */
 #define SLAB_OPERATIONS 64	/* and one more for so many */
 #define SLAB_READS 3
@@ -240,19 +241,20 @@ static void halfway(void *arg, uint64_t operations)
 }
 
 /*
- * Every exporter makes, and every importer is given, at least `times` buffers one after the other: what one of
- * them loses each time is not lost among the operations of the others. `keep` has the first exporter lose a file with
- * each, on purpose.
+ * Every exporter makes, and every importer is given, `times` buffers one after the other: what one of
+ * them loses each time is not lost among the operations of the others. Where that takes long it ends before; how many
+ * there were. `keep` has the first exporter lose a file with each, on purpose.
  */
-static void walk(struct churn *churn, uint64_t times, bool keep)
+static uint64_t walk(struct churn *churn, uint64_t times, bool keep)
 {
+	uint64_t limit = now_ns() + WALK_MS * 1000000ull, turns = 0;
 	unsigned int most = churn->exporter_count > churn->importer_count ? churn->exporter_count :
 									    churn->importer_count;
 
-	for (uint64_t i = 0; i < times; i++) {
+	for (; turns < times && now_ns() < limit; turns++) {
 		for (unsigned int at = 0; at < most; at++) {
 			const char *exporter = churn->exporters[at % churn->exporter_count];
-			const char *importer = churn->importers[(at + i) % churn->importer_count];
+			const char *importer = churn->importers[(at + turns) % churn->importer_count];
 			struct import import;
 			size_t size = is_video(importer) ? FRAME_BYTES : 4096;
 			int fd = export(churn, exporter, &size);
@@ -264,6 +266,7 @@ static void walk(struct churn *churn, uint64_t times, bool keep)
 				check(eventfd(0, EFD_CLOEXEC) >= 0, "eventfd: %s", errname(errno));
 		}
 	}
+	return turns;
 }
 
 /*
@@ -315,7 +318,8 @@ static void slab_check(struct churn *churn, uint64_t operations, uint64_t settle
 			      "slab_most", in, settle_ms);
 	sample("slab_growth", (double)bytes / (double)(operations ? operations : 1), "B/op",
 	       "stress");
-	walk(churn, times, param_u64("keep_files"));
+	times = walk(churn, times, param_u64("keep_files"));
+	info("turns", "%llu", (unsigned long long)times);
 	snprintf(in, sizeof(in), "%llu buffers of each device", (unsigned long long)times);
 	slab_is_level(churn, SLAB_SLACK, "slab_most_in_turns", in, settle_ms);
 }
