@@ -16,7 +16,7 @@
 #define SLOTS 8			/* buffers that all threads share */
 #define KEPT 4			/* imports that a thread keeps at a time */
 #define DEVICES 16
-#define WALK_MS 25000		/* of a test that has 60 s besides its stress */
+#define WALK_MS 2000		/* and ten times the stress */
 #define SLAB_SLACK 128		/* objects that a cache may have more, however few operations there were */
 #define SLAB_OPERATIONS 64	/* and one more for so many */
 #define SLAB_READS 3
@@ -247,7 +247,7 @@ static void halfway(void *arg, uint64_t operations)
  */
 static uint64_t walk(struct churn *churn, uint64_t times, bool keep)
 {
-	uint64_t limit = now_ns() + WALK_MS * 1000000ull, turns = 0;
+	uint64_t limit = now_ns() + (WALK_MS + 10 * param_u64("ms")) * 1000000, turns = 0;
 	unsigned int most = churn->exporter_count > churn->importer_count ? churn->exporter_count :
 									    churn->importer_count;
 
