@@ -15,7 +15,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +104,8 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
     architecture = "aarch64" if target == "aarch64" else _host_architecture()
     # With the hashes: how they are made may change while no source does.
     made_of = (_stamp(source) for source in sources)
-    hashes = _case_hashes(sources, compiler).values()
-    build_id = _digest(compiler, architecture, *_FLAGS, *made_of, *hashes)
+    hashes = _case_hashes(sources, compiler)
+    build_id = _digest(compiler, architecture, *_FLAGS, *made_of, *hashes.values())
     folder = paths.cache_dir() / "payload" / build_id[:32]
     cached = _load(folder)
     if cached is not None:
@@ -113,8 +113,10 @@ def build(target: Target = "aarch64", *, extra: Sequence[Path] = (), only: str =
     with cache.draft(_made(folder.parent)) as scratch:
         made = scratch / "made"
         made.mkdir()
-        _compile(sources, architecture, build_id, compiler, scratch, made / "payload")
-        _describe(sources, compiler, made)
+        generated = scratch / "sources.c"
+        generated.write_text(_generated(hashes, build_id), encoding="ascii")
+        _compile(sources, generated, architecture, made / "payload")
+        _describe(hashes, made)
         _move_into_place(made, folder)
     built = _load(folder)
     if built is None:
@@ -240,17 +242,15 @@ def _case_hashes(sources: Sequence[_Source], compiler: str) -> dict[str, str]:
     """Return 16 hex digits per C file: itself, its folder's headers, the harness, the compiler."""
     harness = [_stamp(source) for source in sources if source.is_harness]
     version = _digest(compiler, *_FLAGS, *harness)
-    hashes = {}
+    headers: defaultdict[str, list[str]] = defaultdict(list)
     for source in sources:
-        if source.path.suffix == ".c":
-            own = [_stamp(source)]
-            own += [
-                _stamp(header)
-                for header in sources
-                if header.path.suffix == ".h" and header.folder == source.folder
-            ]
-            hashes[source.name] = _digest(version, *own)[:16]
-    return hashes
+        if source.path.suffix == ".h":
+            headers[source.folder].append(_stamp(source))
+    return {
+        source.name: _digest(version, _stamp(source), *headers[source.folder])[:16]
+        for source in sources
+        if source.path.suffix == ".c"
+    }
 
 
 # --- compiling ---------------------------------------------------------------------------------
@@ -267,16 +267,7 @@ def _host_architecture() -> str:
     return _HOST_ARCHITECTURES[machine]
 
 
-def _compile(
-    sources: Sequence[_Source],
-    architecture: str,
-    build_id: str,
-    compiler: str,
-    scratch: Path,
-    binary: Path,
-) -> None:
-    generated = scratch / "sources.c"
-    generated.write_text(_generated(_case_hashes(sources, compiler), build_id), encoding="ascii")
+def _compile(sources: Sequence[_Source], generated: Path, architecture: str, binary: Path) -> None:
     # Every flag is part of what the compiler caches an object under: none may vary needlessly.
     roots = {source.path.parent.parent for source in sources}
     harness = next(source.path.parent for source in sources if source.folder == _HARNESS)
@@ -293,7 +284,7 @@ def _compile(
     try:
         done = subprocess.run(
             command,
-            cwd=scratch,
+            cwd=generated.parent,
             env=_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -340,11 +331,10 @@ def _compile_error(text: str, status: int) -> UsageError:
 # --- what the binary holds ---------------------------------------------------------------------
 
 
-def _describe(sources: Sequence[_Source], compiler: str, made: Path) -> None:
+def _describe(hashes: Mapping[str, str], made: Path) -> None:
     """Write ``payload.json`` beside the binary."""
     binary = (made / "payload").read_bytes()
     table = read_case_table(binary)
-    hashes = _case_hashes(sources, compiler)
     document = {
         "sha256": hashlib.sha256(binary).hexdigest(),
         "cases": [
