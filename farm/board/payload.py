@@ -32,8 +32,6 @@ Target = Literal["aarch64", "host"]
 
 _HARNESS = "payload"
 _SELFTEST = "selftest"
-_HARNESS_CASES = frozenset({"selftest.c", "faults.c", "evidence.c", "layouts.c"})
-"""Files of the harness's folder that hold cases; they do not change other cases' hashes."""
 _FLAGS = (
     "-static",
     "-std=gnu17",
@@ -47,7 +45,7 @@ _FLAGS = (
 )
 _HOST_ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64"}
 _COMPILE_LIMIT_S = 600
-_CASE = re.compile(rb"\s*CASE\(\s*(\w+)\s*,")
+_CASE = re.compile(rb"^\s*CASE\(\s*(\w+)\s*,", re.M)
 _CASE_HEAD = re.compile(rb"^CASE\(\s*(\w+)\s*,(.*?)^\{", re.M | re.S)
 _NEEDS = re.compile(rb"\.needs = \"(\w+)\"")
 _FIRST_ERROR = re.compile(
@@ -158,9 +156,12 @@ class _Source:
 
     @property
     def is_harness(self) -> bool:
-        return self.is_interface or (
-            self.folder == _HARNESS and self.path.name not in _HARNESS_CASES
-        )
+        return self.is_interface or (self.folder == _HARNESS and self.is_shared)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all cases of its folder are made of it: a header, or C without a case."""
+        return self.path.suffix == ".h" or _CASE.search(self.content) is None
 
     @property
     def is_interface(self) -> bool:
@@ -215,7 +216,7 @@ def _checked(sources: tuple[_Source, ...]) -> tuple[_Source, ...]:
 
 
 def _limited(sources: tuple[_Source, ...], only: str) -> tuple[_Source, ...]:
-    """Return the harness, one file of cases and its folder's headers; all where none is named."""
+    """Return the harness, one file of cases and what its folder shares; all if none is named."""
     if not only:
         return sources
     chosen = next((source for source in sources if source.name == only), None)
@@ -226,7 +227,7 @@ def _limited(sources: tuple[_Source, ...], only: str) -> tuple[_Source, ...]:
         for source in sources
         if source is chosen
         or source.is_harness
-        or (source.path.suffix == ".h" and source.folder == chosen.folder)
+        or (source.is_shared and source.folder == chosen.folder)
     )
 
 
@@ -239,15 +240,15 @@ def _digest(*parts: str) -> str:
 
 
 def _case_hashes(sources: Sequence[_Source], compiler: str) -> dict[str, str]:
-    """Return 16 hex digits per C file: itself, its folder's headers, the harness, the compiler."""
+    """Return 16 hex digits per C file: itself, what its folder shares, harness and compiler."""
     harness = [_stamp(source) for source in sources if source.is_harness]
     version = _digest(compiler, *_FLAGS, *harness)
-    headers: defaultdict[str, list[str]] = defaultdict(list)
+    shared: defaultdict[str, list[str]] = defaultdict(list)
     for source in sources:
-        if source.path.suffix == ".h":
-            headers[source.folder].append(_stamp(source))
+        if source.is_shared:
+            shared[source.folder].append(_stamp(source))
     return {
-        source.name: _digest(version, _stamp(source), *headers[source.folder])[:16]
+        source.name: _digest(version, _stamp(source), *shared[source.folder])[:16]
         for source in sources
         if source.path.suffix == ".c"
     }

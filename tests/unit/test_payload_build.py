@@ -101,6 +101,21 @@ def test_a_suite_header_changes_the_hashes_of_its_suite_only(suite: Path) -> Non
     assert {name for name in before if before[name] != after[name]} == {"vendor_one", "vendor_two"}
 
 
+def test_c_without_a_case_is_shared_by_its_suite(suite: Path) -> None:
+    (suite / "one.c").write_text(
+        "int vendor_shared(void);\n" + CASE % ("vendor_one", 'check(vendor_shared() == 1, "");')
+    )
+    shared = suite / "shared.c"
+    shared.write_text("int vendor_shared(void);\nint vendor_shared(void)\n{\n\treturn 1;\n}\n")
+    before = build("host", extra=[suite], only="vendor/one.c")
+    shared.write_text(shared.read_text().replace("return 1", "return 2"))
+
+    after = build("host", extra=[suite], only="vendor/one.c")
+
+    assert [case.name for case in after.cases] == ["vendor_one"]
+    assert hashes(after) != hashes(before)
+
+
 def test_the_harness_changes_every_hash(host: Payload, elsewhere: Path) -> None:
     suites = elsewhere / "testsuites"
     for folder in suites.iterdir():
@@ -183,7 +198,8 @@ def test_no_bytes_make_the_reader_stumble(host: Payload, data: bytes, place: int
 def test_a_payload_with_hashes_of_another_rule_is_another(
     host: Payload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(payload_module, "_HARNESS_CASES", frozenset({"selftest.c"}))
+    rule = property(lambda source: source.path.suffix == ".h")
+    monkeypatch.setattr(payload_module._Source, "is_shared", rule)
     other = build("host")
     assert other.path != host.path
     assert hashes(other) != hashes(host)

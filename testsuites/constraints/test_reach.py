@@ -73,8 +73,8 @@ def bounces_untranslated(board, seen_bouncing) -> Callable[[Device], bool]:
     """Tell whether bounces are counted here and now, so that zero behind the IOMMU means none.
 
     The same device uses a buffer with its IOMMU letting addresses through, once a boot. No zero can
-    be claimed where the driver then refuses the device (28 bits), or no heap has a buffer that is
-    right when bounced.
+    be claimed where the driver then refuses the device (28 bits), no heap has a buffer that is
+    right when bounced, or the next case has a boot of its own (exact boards).
     """
 
     def run(importer: Device) -> bool:
@@ -88,7 +88,7 @@ def bounces_untranslated(board, seen_bouncing) -> Callable[[Device], bool]:
 def _bounces(board, importer: Device) -> bool:
     heaps = [device for device in board.devices if device.driver == "system_heap"]
     functions = edu_functions(board)
-    if not heaps or not functions:
+    if not heaps or not functions or board.type.exact:
         return False
     with untranslated(board, functions[0]) as bound:
         if not bound:
