@@ -241,6 +241,24 @@ static void halfway(void *arg, uint64_t operations)
 }
 
 /*
+ * One more open file of each DRM device. The last file that is closed of a display restores the console's mode, and that
+ * waits for the next vertical blank where the driver has the core's vblank timer (drivers/gpu/drm/drm_vblank_helper.c, 7.2).
+ */
+static unsigned int hold(const struct churn *churn, int held[2 * DEVICES])
+{
+	unsigned int count = 0;
+
+	for (unsigned int at = 0; at < churn->exporter_count + churn->importer_count; at++) {
+		const char *address = at < churn->exporter_count ? churn->exporters[at] :
+				      churn->importers[at - churn->exporter_count];
+
+		if (address_is(address, "drm"))
+			held[count++] = drm_open(address);
+	}
+	return count;
+}
+
+/*
  * Every exporter makes, and every importer is given, `times` buffers one after the other: what one of
  * them loses each time is not lost among the operations of the others. Where that takes long it ends before; how many
  * there were. `keep` has the first exporter lose a file with each, on purpose.
@@ -250,6 +268,8 @@ static uint64_t walk(struct churn *churn, uint64_t times, bool keep)
 	uint64_t limit = now_ns() + (WALK_MS + 10 * param_u64("ms")) * 1000000, turns = 0;
 	unsigned int most = churn->exporter_count > churn->importer_count ? churn->exporter_count :
 									    churn->importer_count;
+	int held[2 * DEVICES];
+	unsigned int holds = hold(churn, held);
 
 	for (; turns < times && now_ns() < limit; turns++) {
 		for (unsigned int at = 0; at < most; at++) {
@@ -266,6 +286,8 @@ static uint64_t walk(struct churn *churn, uint64_t times, bool keep)
 				check(eventfd(0, EFD_CLOEXEC) >= 0, "eventfd: %s", errname(errno));
 		}
 	}
+	while (holds--)
+		close(held[holds]);
 	return turns;
 }
 
