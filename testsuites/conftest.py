@@ -45,6 +45,23 @@ class Expect:
         """Return whether a driver does that on the board's kernel (``behaviours:``)."""
         return self.table.behaves(name, driver, self.kernel) is not None
 
+    def known(
+        self,
+        request: pytest.FixtureRequest,
+        name: str,
+        driver: str,
+        symptom: str,
+        *,
+        when: bool = True,
+    ) -> AbstractContextManager[None]:
+        """Return what takes a symptom for the known failure of that behaviour, with its reason.
+
+        Only where the driver behaves so on the board's kernel, and ``when`` holds.
+        """
+        row = self.table.behaves(name, driver, self.kernel)
+        known = row is not None and when
+        return known_failure(request, row.reason if row else "", symptom, when=known)
+
     def judge(self, exporter: Device, importer: Device, seen: Seen) -> None:
         """Hold what an import did against the expectation; without one, it is NEW."""
         __tracebackhide__ = True
@@ -61,14 +78,11 @@ class Expect:
 
         That is seen byte by byte, or where the importer shows it, by the CRC of what it shows.
         """
-        known = self.table.behaves("vmap_of_heads", "udmabuf", self.kernel)
         wrong = r"byte \d+ of (\d+|the result) is 0x"
         if shown:
             wrong = "the CRC of the GPU's buffer is 0x"
         when = importer.kind in ("v4l2", "m2m") or shown
-        return known_failure(
-            request, known.reason if known else "", wrong, when=known is not None and when
-        )
+        return self.known(request, "vmap_of_heads", "udmabuf", wrong, when=when)
 
     def streaming(self, exporter: Device, importer: Device) -> Import:
         """Return the same; skip the test where an import may fail by chance, too.

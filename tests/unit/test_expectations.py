@@ -82,7 +82,7 @@ def test_every_behaviour_is_asked_for_by_a_test() -> None:
     asked = {
         name
         for file in paths.testsuites().rglob("*.py")
-        for name in re.findall(r'\bbehaves\(\s*"(\w+)"', file.read_text())
+        for name in re.findall(r'\b(?:behaves\(|known\(\s*request,)\s*"(\w+)"', file.read_text())
     }
 
     assert {row.name for row in load_expectations().behaviours} == asked

@@ -2,17 +2,10 @@
 
 import pytest
 
-from farm.pytest_plugin.api import CaseFailed, control, known_failure
+from farm.pytest_plugin.api import CaseFailed, control
 
 SIZES = {"YU12": (640, 368), "NV12": (640, 368), "GREY": (640, 360), "XR24": (640, 360)}
 """The smallest size of each raw format that FWHT takes: 8x8 blocks of every component."""
-
-
-PACKED = (
-    "decode_plane() copies a plane that is stored as it is by memcpy(), without the step from one "
-    "sample to the next, so NV12's chroma comes out wrong "
-    "(drivers/media/test-drivers/vicodec/codec-fwht.c, 6.12 to 7.x)"
-)
 
 
 @pytest.mark.requirement("COD-1")
@@ -30,11 +23,11 @@ PACKED = (
     ],
 )
 def test_what_was_encoded_is_decoded(
-    board, codec, format, content, stream_of, imported_once, request
+    board, codec, format, content, stream_of, imported_once, expect, request
 ):
     """Content that the codec keeps comes back as it was, anything else as good as is declared."""
     stream = stream_of(codec, format, content)
-    packed = codec.driver == "vicodec" and (format, content) == ("NV12", "noise")
+    stored = (format, content) == ("NV12", "noise")
     width, height = SIZES[format]
     result = board.run(
         "codec_roundtrip",
@@ -50,7 +43,7 @@ def test_what_was_encoded_is_decoded(
     if content != "noise":
         control(coded < raw, f"a frame of {raw} bytes came to {coded}: nothing was encoded")
     plane = "luma" if result.info.get("first_changed") == "0" else "chroma"
-    with known_failure(request, PACKED, "chroma", when=packed):
+    with expect.known(request, "stored_without_step", codec.driver, "chroma", when=stored):
         if stream["quality"] == "exact":
             assert equal == frames, (
                 f"{frames - equal} of {frames} frames came back changed, first in {plane}"
@@ -70,23 +63,15 @@ def test_decoder_follows_the_stream(board, codec, stream_of):
     board.run("source_change", **stream_of(codec))
 
 
-RESUMES = (
-    "v4l2_m2m_decoder_cmd() has cleared has_stopped before vicodec_decoder_cmd() asks for it, so "
-    "vb2_clear_last_buffer_dequeued() is never called, and DQBUF is EPIPE until the queue is "
-    "stopped (drivers/media/test-drivers/vicodec/vicodec-core.c, 6.12 to 7.x); by dev-decoder.rst "
-    "a decoder goes on after V4L2_DEC_CMD_START with the state from before the drain"
-)
-
-
 @pytest.mark.requirement("COD-1")
 @pytest.mark.case("decoder_resumes")
 @pytest.mark.over(codec="codec")
-def test_drained_decoder_goes_on(board, codec, stream_of, request):
+def test_drained_decoder_goes_on(board, codec, stream_of, expect, request):
     """V4L2_DEC_CMD_START after a drain goes on with the stream, without stopping a queue."""
     result = board.run("decoder_resumes", **stream_of(codec), check=False)
     if result.outcome == "skip":
         pytest.skip(result.reason)
     control(result.info.get("drained"), result.reason)
-    with known_failure(request, RESUMES, "EPIPE", when=codec.driver == "vicodec"):
+    with expect.known(request, "ends_with_the_drain", codec.driver, "EPIPE"):
         if result.outcome != "pass":
             raise CaseFailed(result.reason, result)

@@ -6,17 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from farm.pytest_plugin.api import Device, control, known_failure
+from farm.pytest_plugin.api import Device, control
 
 EDU = ("0x1234", "0x11e8")
 """PCI ids of the reference device's function."""
-
-BOUNCE_UNSYNCED = (
-    "udmabuf maps with DMA_ATTR_SKIP_CPU_SYNC and copies nothing to or from the bounce buffer of "
-    "an importer: its begin_cpu_access() syncs for udmabuf's own misc device only "
-    "(drivers/dma-buf/udmabuf.c)"
-)
-
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -24,11 +17,6 @@ KIB, MIB = 1 << 10, 1 << 20
 def kernel_buffer(device: Device) -> bool:
     """A heap of scattered pages, or udmabuf: memory of the kernel's, behind no device."""
     return device.exports and device.driver in ("system_heap", "udmabuf")
-
-
-def lost_in_bouncing(exporter: Device, importer: Device, board) -> bool:
-    """Whether the kernel is known to give a bouncing device wrong data of this exporter."""
-    return exporter.driver == "udmabuf" and not importer.iommu and board.kernel.at_least(6, 12)
 
 
 def edu_functions(board) -> list[str]:
@@ -112,15 +100,15 @@ def reaches_fewer_bits(device: Device) -> bool:
 
 
 @pytest.fixture
-def reach(board, request, bounces_untranslated) -> Callable[[Device, Device, str], int]:
+def reach(board, expect, request, bounces_untranslated) -> Callable[[Device, Device, str], int]:
     """Have a device copy in memory beyond its bits; tell where the board's memory ends."""
 
     def run(exporter: Device, importer: Device, mode: str) -> int:
         # A run of pages over 256 KiB is not bounced but refused with EIO (IO_TLB_SEGSIZE), and the
         # system heap's runs are of up to 1 MiB.
         size = MIB if importer.iommu else 64 * KIB
-        lost = lost_in_bouncing(exporter, importer, board)
-        with known_failure(request, BOUNCE_UNSYNCED, r"wrong data: byte \d+ is 0x", when=lost):
+        wrong, bounces = r"wrong data: byte \d+ is 0x", not importer.iommu
+        with expect.known(request, "bounces_unsynced", exporter.driver, wrong, when=bounces):
             result = board.run(
                 "device_reach", exporter=exporter, importer=importer, mode=mode, size=size
             )
