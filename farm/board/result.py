@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from farm.board.console import ConsoleEvent
+from farm.board.console import LEFT_BEHIND, ConsoleEvent
 from farm.board.ktap import Block
 from farm.errors import ControlError, KernelComplaint, LinkLost, TestBroken
 from farm.model import Absent, Sample
@@ -128,6 +128,14 @@ class CaseComplaint(KernelComplaint):
         self.excerpt = excerpt
         self.fatal = fatal
         self.result = result
+
+    @property
+    def left(self) -> dict[str, str]:
+        """What is left behind, by counter; empty where the kernel complains of more than that."""
+        if not all(event.line.startswith(LEFT_BEHIND) for event in self.events):
+            return {}
+        told = [event.line.removeprefix(LEFT_BEHIND).partition(": ") for event in self.events]
+        return {name: said for name, _, said in told}
 
 
 class BoardHung(LinkLost):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from farm.external.lists import SEPARATOR, Kind, Lists
@@ -61,6 +61,27 @@ def judge(program: str, output: Output, ended: Ended, lists: Lists) -> tuple[Jud
         untold = untold[1:]
     missing = dict.fromkeys([*untold, *absent])
     return replace(own, name=""), cases + [Judged(name, gap, missed) for name in missing]
+
+
+def judge_left(
+    program: str, own: Verdict, left: Mapping[str, str], lists: Lists
+) -> tuple[list[Judged], bool]:
+    """Return the verdicts on what a program was expected to leave behind, and whether that is all.
+
+    ``left`` is what it left, by counter, and ``own`` the verdict on the program. An entry of fails
+    that a program run to its end does not leave is XPASS.
+    """
+    held = [
+        judge_case(program, Case(name, Status.LEAK, said), lists) for name, said in left.items()
+    ]
+    known = [one for one in held if one.verdict is Verdict.XFAIL]
+    gone = [
+        Judged(name, Verdict.XPASS, f"nothing is left; {one.where} expects it: {one.reason}")
+        for one in lists.fails_of(program)
+        if own is Verdict.PASS and one.status is Status.LEAK
+        if (name := one.name.partition(SEPARATOR)[2]) not in left
+    ]
+    return known + gone, len(known) == len(left)
 
 
 def judge_case(program: str, case: Case, lists: Lists) -> Judged:
@@ -122,7 +143,8 @@ def _absent(program: str, output: Output, lists: Lists) -> Iterator[tuple[str, s
     told = {case.name for case in output.cases}
     for entry in lists.fails_of(program):
         name = entry.name.partition(SEPARATOR)[2]
-        if name not in told and not output.skipped and not entry.untold:
+        unsaid = entry.untold or entry.status is Status.LEAK
+        if name not in told and not output.skipped and not unsaid:
             yield name, f"{entry.where}: {program} has no test {name!r}{nearest(name, told)}"
 
 

@@ -8,9 +8,10 @@ which are the reason and must be there, and the entries that it is the reason of
     # The driver takes any controls in VIDIOC_S_EXT_CTRLS: 6.12 drivers/media/… ctrl_set().
     v4l2-compliance:vivid-000-vid-cap@Control ioctls/VIDIOC_QUERYCTRL,Fail
 
-An entry of fails is a name and what comes of it (``Fail``, ``Crash``, ``Timeout``); of flakes, a
-regular expression that a whole name must match, and what comes of it now and then; of skips, such
-an expression alone. ``#6`` names a test that a program planned and did not live to tell of.
+An entry of fails is a name and what comes of it (``Fail``, ``Crash``, ``Timeout``, ``Leak``); of
+flakes, a regular expression that a whole name must match, and what comes of it now and then; of
+skips, such an expression alone. ``#6`` names a test that a program planned and did not live to tell
+of; what is left behind is named by its counter: ``sync:sync_test@dma_fence_left,Leak``.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Lists:
         return self.find(Kind.SKIPS, name)
 
     def fails_of(self, program: str) -> tuple[Entry, ...]:
-        """Return the expected failures among the tests of one program."""
+        """Return the expected failures among the tests of one program, and what it may leave."""
         prefix = f"{program}{SEPARATOR}"
         return tuple(e for e in self.entries if e.kind is Kind.FAILS and e.name.startswith(prefix))
 
@@ -160,6 +161,11 @@ def _entry(kind: Kind, words: str, why: str, where: str, programs: Collection[st
                 f"{nearest(word, allowed) if name else ''}"
             )
         status = Status(word)
+        if status is Status.LEAK and not name.partition(SEPARATOR)[2]:
+            raise ConfigError(
+                f"{where}: {words[:120]!r} does not say what is left behind",
+                next_step=f"write {name[:80]}{SEPARATOR}COUNTER,{word}, such as dma_fence_left",
+            )
     if kind is not Kind.FAILS:
         try:
             pattern = re.compile(name)

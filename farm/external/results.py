@@ -23,13 +23,14 @@ class Status(StrEnum):
     SKIP = "Skip"
     CRASH = "Crash"
     TIMEOUT = "Timeout"
+    LEAK = "Leak"  # something of that name is left behind: no program's word, but the board's
     EXPECTED_FAIL = "ExpectedFail"  # the program itself expects it
     MISSING = "Missing"  # the program knows it and did not run it
 
     @property
     def is_failure(self) -> bool:
         """Whether a list may name it as expected."""
-        return self in (Status.FAIL, Status.CRASH, Status.TIMEOUT)
+        return self in (Status.FAIL, Status.CRASH, Status.TIMEOUT, Status.LEAK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import ConfigError
-from farm.external.judging import Ended, Judged, judge
+from farm.external.judging import Ended, Judged, judge, judge_left
 from farm.external.lists import Lists, load_lists
 from farm.external.results import Case, Output, Status
 from farm.model import Verdict
@@ -62,8 +62,13 @@ def test_what_fits_board_image_or_both_counts(tmp_path: Path) -> None:
         ("virt-smmuv3-fails.txt", "prime_vgem@a,Fail\n", ":1: 'prime_vgem@a,Fail' has no reason"),
         ("virt-smmuv3-fails.txt", f"{WHY}\nprime_vgem@a,Fail\n", ":3: 'prime_vgem@a,Fail' has no"),
         ("virt-smmuv3-fails.txt", "# short\nprime_vgem@a,Fail\n", ":2: "),
-        ("virt-smmuv3-fails.txt", f"{WHY}prime_vgem@a\n", ":2: expected NAME,Fail|Crash|Timeout"),
+        (
+            "virt-smmuv3-fails.txt",
+            f"{WHY}prime_vgem@a\n",
+            ":2: expected NAME,Fail|Crash|Timeout|Leak",
+        ),
         ("virt-smmuv3-fails.txt", f"{WHY}prime_vgem@a,Fial\n", "did you mean 'Fail'?"),
+        ("virt-smmuv3-fails.txt", f"{WHY}prime_vgem,Leak\n", ":2: 'prime_vgem,Leak' does not say"),
         ("virt-smmuv3-fails.txt", f"{WHY}prime_vgm@a,Fail\n", "did you mean 'prime_vgem'?"),
         ("virt-smmuv3-fails.txt", f"{WHY}v4l2-compliance:,Fail\n", ":2: no program"),
         ("virt-smmuv3-skips.txt", f"{WHY}prime_vgem@(\n", ":2: 'prime_vgem@(' is no regular"),
@@ -234,3 +239,44 @@ def test_a_skip_that_was_run_all_the_same_is_an_error(tmp_path: Path) -> None:
     own, _ = judge("prime_vgem", Output(CASES), DONE, found)
     assert own.verdict is Verdict.ERROR and "cannot leave out 'b' alone" in own.reason
     assert found.skip("prime_vgem") is None and found.skip("prime_vgem@b") is not None
+
+
+LEFT = {"dma_fence_left": "3 count left after 2000 ms"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "own", "left", "verdicts", "all_known"),
+    [
+        ("", Verdict.PASS, LEFT, [], False),
+        ("prime_vgem@dma_fence_left,Leak", Verdict.PASS, LEFT, [Verdict.XFAIL], True),
+        ("prime_vgem@dma_fence_left,Fail", Verdict.PASS, LEFT, [], False),
+        ("prime_vgem@dma_buf_left,Leak", Verdict.PASS, LEFT, [Verdict.XPASS], False),
+        ("prime_vgem@dma_buf_left,Leak", Verdict.FAIL, LEFT, [], False),
+        ("prime_vgem@dma_fence_left,Leak", Verdict.PASS, {}, [Verdict.XPASS], True),
+        (
+            "prime_vgem@dma_fence_left,Leak",
+            Verdict.PASS,
+            LEFT | {"dma_buf_left": "1 count left after 2000 ms"},
+            [Verdict.XFAIL],
+            False,
+        ),
+    ],
+)
+def test_what_a_program_leaves_is_held_against_the_list(
+    tmp_path: Path,
+    entry: str,
+    own: Verdict,
+    left: dict[str, str],
+    verdicts: list[Verdict],
+    all_known: bool,
+) -> None:
+    found = lists(tmp_path, fails=f"{WHY}{entry}\n" if entry else "")
+    cases, known = judge_left("prime_vgem", own, left, found)
+    assert [case.verdict for case in cases] == verdicts and known is all_known
+    assert all("x.c" in case.reason for case in cases)
+
+
+def test_what_may_be_left_behind_is_no_test_of_the_program(tmp_path: Path) -> None:
+    found = lists(tmp_path, fails=f"{WHY}prime_vgem@dma_fence_left,Leak\n")
+    own, cases = judge("prime_vgem", Output(CASES), DONE, found)
+    assert own.verdict is Verdict.PASS and len(cases) == len(CASES)

@@ -96,6 +96,7 @@ def test_the_kernels_log_since_the_programs_start_counts(
     line = "[   12.345678] [  T42] WARNING: CPU: 1 PID: 7 at drivers/dma-buf/dma-buf.c:9 f()"
     done = board.program(f"echo '{line}' >> {link.log}", timeout_s=30)
     assert done.complaint is not None and "dma-buf.c:9" in str(done.complaint)
+    assert not done.complaint.left
     assert "old()" not in str(done.complaint) and not done.complaint.fatal and board.alive
     assert board.program("true", timeout_s=30).complaint is None
 
@@ -106,6 +107,8 @@ def test_what_a_program_leaves_behind_is_a_complaint(board: BoardSession, link: 
     assert done.stdout == "out\n" and board.alive
     assert done.complaint is not None and "udmabuf of 1 bytes" in str(done.complaint)
     assert [event.pattern for event in done.complaint.events] == ["leak"]
+    (left,) = done.complaint.left.items()
+    assert left == ("dma_buf_left", "1 count left after 2000 ms; there now: udmabuf of 1 bytes")
     assert link.payload.commands == ["evidence begin", "evidence end"]
 
 
