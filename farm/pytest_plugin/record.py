@@ -90,10 +90,10 @@ class Record:
         return " ".join(filter(None, told))
 
     def case_hash(self, case: str) -> str:
-        """Return the hash of ``case`` if it was run, else of the first case that was."""
+        """Return a program's hash, else that of ``case`` if it was run, else of the first case."""
         hashes = [result.case_hash for _, result in self.runs]
         named = [result.case_hash for _, result in self.runs if result.case == case]
-        return next(iter([*named, *hashes]), self.program_hash)
+        return self.program_hash or next(iter([*named, *hashes]), "")
 
     def _difference(self, params: dict[str, str], result: CaseResult) -> dict[str, str]:
         first_params, first = self.runs[0]

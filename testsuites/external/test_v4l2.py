@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
 import pytest
 
 from farm.external import v4l2compliance
 from farm.external.judging import Judged
 from farm.external.results import Output, clean
-from farm.pytest_plugin.api import Bundle, Device, Programs, TestBroken
+from farm.external.videonodes import IMPORTERS, NO_EXPORTER, Node, exporter_for, parse_nodes
+from farm.pytest_plugin.api import Board, Bundle, Device, Programs, SubCase, TestBroken, Verdict
 
 PROGRAM = "v4l2-compliance"
 QUIET = ("--no-progress", "--color", "never")
@@ -22,20 +20,7 @@ SMALL, LARGE = "--set-fmt-video=width=640,height=360", "--set-fmt-video=width=12
 
 The exporter's buffers must hold the importer's frames: v4l2-test-buffers.cpp, setupDmaBuf().
 """
-_HEADING = re.compile(r"\S.*\(([^()]+)\):")
 _NODES = 'for n in /sys/class/video4linux/*; do read -r t < $n/name; echo "${n##*/} $t"; done'
-
-
-class Node(NamedTuple):
-    """A V4L2 device node: its path, its driver's name for it, and what QUERYCAP calls its bus."""
-
-    path: str
-    name: str
-    bus: str
-
-    def belongs_to(self, device: Device) -> bool:
-        """Return whether a declared device has this node."""
-        return device.kind == "v4l2" and device.address == f"v4l2:{self.bus}"
 
 
 def nodes_on(programs: Programs, bundle: Bundle) -> list[Node]:
@@ -45,47 +30,12 @@ def nodes_on(programs: Programs, bundle: Bundle) -> list[Node]:
     if named.status != 0:
         raise TestBroken(f"the board's video nodes cannot be listed: {clean(named.stderr, 200)}")
     names = dict(line.split(" ", 1) for line in named.stdout.splitlines() if " " in line)
-    found, bus = [], ""
-    for line in listed.stdout.splitlines():
-        if match := _HEADING.fullmatch(line.strip()):
-            bus = match[1].removeprefix("platform:")
-        elif (node := line.strip().removeprefix("/dev/")) in names:
-            found.append(Node(f"/dev/{node}", clean(names[node], 60).replace(" ", "-"), bus))
-    return found
+    return parse_nodes(listed.stdout, names)
 
 
-FRAMES_OF = re.compile(r"-vid-(cap|out)$|-source$")
-NO_FRAMES = re.compile(r"meta|touch|stat", re.IGNORECASE)
-"""In the name of a node: it has frames; it has metadata, a touch pad's or an ISP's statistics."""
-
-
-def exporter_for(node: Node, device: Device | None, nodes: list[Node], programs: Programs) -> str:
-    """Return the node whose buffers are to be imported: memory that the importer can reach.
-
-    That is a node of a device with contiguous memory, if there is one, else of any; never the
-    importer itself, whose queue is busy. Radio, VBI and the like import nothing. What a node's name
-    says of its frames counts where it says so (vivid, vicodec); hardware's nodes say nothing.
-    """
-    if not node.path.startswith("/dev/video"):
-        return ""
-    candidates = [
-        (
-            one.contiguous,
-            bool(FRAMES_OF.search(other.name)),
-            other.name.endswith("-cap"),
-            other.path,
-        )
-        for one in programs.devices
-        for other in nodes
-        if one.exports and other.belongs_to(one) and other != node
-        if other.path.startswith("/dev/video") and not NO_FRAMES.search(other.name)
-        if one.contiguous or device is None or not device.contiguous
-    ]
-    return max(candidates)[-1] if candidates else ""
-
-
-def check(external, programs, bundle, nodes, device) -> None:
+def check(external, board: Board, bundle: Bundle, nodes: list[Node], device: Device | None) -> None:
     """Run v4l2-compliance on the nodes of one device, or on those that belong to none."""
+    programs: Programs = external.programs
     mine = [
         node
         for node in nodes
@@ -98,14 +48,19 @@ def check(external, programs, bundle, nodes, device) -> None:
     if device is None and not mine:
         pytest.skip(f"each of the board's {len(nodes)} video nodes belongs to a declared device")
     assert mine, f"{device.id} is declared, and no node of the board says it is {device.address}"
+    told = board.run("video_exporters").info
     found: list[Judged] = []
     for node in mine:
         words = [PROGRAM, "--device", node.path, f"--streaming={FRAMES}", *QUIET]
-        source = exporter_for(node, device, nodes, programs)
-        if source:
-            words.append(f"--expbuf-device={source}")
-            for path, form in ((node.path, SMALL), (source, LARGE)):
-                programs.run(bundle, "v4l2-ctl", ["--device", path, form], timeout_s=30)
+        if node.path.startswith(IMPORTERS):
+            source = exporter_for(node, device, nodes, programs.devices, told)
+            if source.path:
+                words.append(f"--expbuf-device={source.path}")
+                for path, form in ((node.path, SMALL), (source.path, LARGE)):
+                    programs.run(bundle, "v4l2-ctl", ["--device", path, form], timeout_s=30)
+            else:
+                name = f"{node.name}@{NO_EXPORTER}"
+                programs.tell([SubCase(name, Verdict.SKIP, source.lacking, hash=bundle.id)])
 
         def parse(out: str, err: str, status: int) -> Output:
             return v4l2compliance.parse(out, status)
@@ -119,15 +74,17 @@ def check(external, programs, bundle, nodes, device) -> None:
     external.settle(found)
 
 
+@pytest.mark.case("video_exporters")
 @pytest.mark.over(device="v4l2")
-def test_v4l2_compliance(external, programs: Programs, v4l_utils: Bundle, device: Device) -> None:
+def test_v4l2_compliance(external, board: Board, v4l_utils: Bundle, device: Device) -> None:
     """Every node of a declared device."""
-    check(external, programs, v4l_utils, nodes_on(programs, v4l_utils), device)
+    check(external, board, v4l_utils, nodes_on(external.programs, v4l_utils), device)
 
 
-def test_v4l2_compliance_of_undeclared(external, programs: Programs, v4l_utils: Bundle) -> None:
+@pytest.mark.case("video_exporters")
+def test_v4l2_compliance_of_undeclared(external, board: Board, v4l_utils: Bundle) -> None:
     """Every other node of the board; and the lists name no node that it does not have."""
-    nodes = nodes_on(programs, v4l_utils)
+    nodes = nodes_on(external.programs, v4l_utils)
     known = {f"{PROGRAM}:{node.name}" for node in nodes}
     for entry in external.lists.entries:
         program = entry.name.partition("@")[0]
@@ -135,4 +92,4 @@ def test_v4l2_compliance_of_undeclared(external, programs: Programs, v4l_utils: 
             raise TestBroken(f"{entry.where}: the board has no video node for {program}")
     if not nodes:
         pytest.skip("the board has no video node")
-    check(external, programs, v4l_utils, nodes, None)
+    check(external, board, v4l_utils, nodes, None)

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NODES 64
 #define FORMATS_MAX 256u
 #define FRAME_WAIT_MS 10000
 #define RGB_WIDTH 640u
@@ -78,15 +77,10 @@ static bool plays(const struct m2m *m2m, enum m2m_role role, uint32_t coded)
 /* Whether the node behind fd is a memory-to-memory device of that bus_info; sets both queues. */
 static bool is_m2m(int fd, const char *bus, struct m2m *m2m)
 {
-	struct v4l2_capability caps = { 0 };
-	const char *info = (const char *)caps.bus_info;
 	uint32_t has;
 
-	if (command(fd, VIDIOC_QUERYCAP, &caps))
+	if (v4l2_capabilities_raw(fd, bus, &has))
 		return false;
-	if (strcmp(info, bus) && (strncmp(info, "platform:", 9) || strcmp(info + 9, bus)))
-		return false;
-	has = caps.capabilities & V4L2_CAP_DEVICE_CAPS ? caps.device_caps : caps.capabilities;
 	m2m->output = m2m->capture = (struct v4l2_queue){ .fd = fd };
 	if (has & V4L2_CAP_VIDEO_M2M) {
 		m2m->output.type = V4L2_BUF_TYPE_VIDEO_OUTPUT;
@@ -107,7 +101,7 @@ struct m2m m2m_open(const char *address, enum m2m_role role, uint32_t coded)
 
 	if (strncmp(address, "m2m:", 4) || !address[4])
 		broken("'%s' is not m2m:BUS_INFO", address);
-	for (unsigned int node = 0; node < NODES; node++) {
+	for (unsigned int node = 0; node < V4L2_NODES; node++) {
 		char path[32];
 		int fd;
 

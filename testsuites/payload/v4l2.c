@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NODES 64
+#define PLATFORM "platform:"	/* what QUERYCAP puts before the name of a device without a bus */
 
 static bool is_output(uint32_t type)
 {
@@ -41,38 +41,54 @@ static uint32_t type_of(uint32_t caps, bool output)
 	return 0;
 }
 
+int v4l2_capabilities_raw(int fd, const char *bus, uint32_t *has)
+{
+	struct v4l2_capability caps = { 0 };
+	const char *name = (const char *)caps.bus_info;
+	int err = command(fd, VIDIOC_QUERYCAP, &caps);
+
+	if (err)
+		return err;
+	*has = caps.capabilities & V4L2_CAP_DEVICE_CAPS ? caps.device_caps : caps.capabilities;
+	if (!bus || !strcmp(name, bus))
+		return 0;
+	if (strncmp(name, PLATFORM, strlen(PLATFORM)) || strcmp(name + strlen(PLATFORM), bus))
+		return -ENODEV;
+	return 0;
+}
+
+int v4l2_open_node_raw(const char *path, const char *bus, uint32_t type, struct v4l2_queue *queue)
+{
+	uint32_t has = 0;
+	int err = 0;
+
+	*queue = (struct v4l2_queue){ .fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK) };
+	if (queue->fd < 0)
+		err = -errno;
+	if (!err)
+		err = v4l2_capabilities_raw(queue->fd, bus, &has);
+	queue->type = type_of(has, is_output(type));
+	if (!err && !queue->type)
+		err = -ENODEV;
+	if (err) {
+		v4l2_close(queue);
+		queue->type = type;
+	}
+	return err;
+}
+
 int v4l2_open_raw(const char *address, uint32_t type, struct v4l2_queue *queue)
 {
-	char bus[sizeof(((struct v4l2_capability *)0)->bus_info)];
-
 	*queue = (struct v4l2_queue){ .fd = -1, .type = type };
 	if (strncmp(address, "v4l2:", 5) || !address[5])
 		return -EINVAL;
-	snprintf(bus, sizeof(bus), "platform:%s", address + 5);
-	for (unsigned int node = 0; node < NODES; node++) {
-		struct v4l2_capability caps = { 0 };
+	for (unsigned int node = 0; node < V4L2_NODES; node++) {
 		char path[32];
-		int fd;
 
 		snprintf(path, sizeof(path), "/dev/video%u", node);
-		fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-		if (fd < 0)
-			continue;
-		if (!command(fd, VIDIOC_QUERYCAP, &caps) &&
-		    (!strcmp((const char *)caps.bus_info, bus) ||
-		     !strcmp((const char *)caps.bus_info, address + 5))) {
-			uint32_t has = caps.capabilities & V4L2_CAP_DEVICE_CAPS ? caps.device_caps :
-										 caps.capabilities;
-
-			queue->type = type_of(has, is_output(type));
-			if (queue->type) {
-				queue->fd = fd;
-				return 0;
-			}
-		}
-		close(fd);
+		if (!v4l2_open_node_raw(path, address + 5, type, queue))
+			return 0;
 	}
-	queue->type = type;
 	return -ENODEV;
 }
 

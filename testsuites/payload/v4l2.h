@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define V4L2_NODES 64u		/* /dev/video0 to /dev/video63 are looked at */
+
 struct v4l2_queue {
 	int fd;
 	uint32_t type;		/* V4L2_BUF_TYPE_… */
@@ -23,6 +25,16 @@ struct v4l2_queue {
  * that bus_info and capability. -ENODEV: none.
  */
 int v4l2_open_raw(const char *address, uint32_t type, struct v4l2_queue *queue);
+
+/*
+ * The V4L2_CAP_… of the node behind fd. -ENODEV: its bus_info, with or without "platform:", is another
+ * than bus; NULL: any.
+ */
+int v4l2_capabilities_raw(int fd, const char *bus, uint32_t *has);
+
+/* As v4l2_open_raw(), but one node by its path; bus as above. A memory-to-memory device does both. */
+int v4l2_open_node_raw(const char *path, const char *bus, uint32_t type, struct v4l2_queue *queue);
+
 struct v4l2_queue v4l2_open(const char *address, uint32_t type);
 void v4l2_close(struct v4l2_queue *queue);
 
