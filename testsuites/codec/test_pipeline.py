@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.pytest_plugin.api import Device
+from farm.pytest_plugin.api import Device, control
 
 SHOWN = "XR24"
 """The format that camera, codec and display of the pipeline have in common."""
@@ -59,9 +59,12 @@ def test_pipeline_survives_churn(
     if result.info["equal"] != "yes":
         psnr = float(result.info["psnr"])
         assert psnr >= codec.psnr_db, f"{psnr:.1f} dB, at least {codec.psnr_db} are declared"
+    total = 0.0
     for got, gone in (("dma_buf_vmap", "dma_buf_vunmap"), ("dma_map_sg", "dma_unmap_sg")):
         taken, let_go = (result.counter(name, phase="stress") for name in (got, gone))
         assert taken == let_go, f"{let_go:.0f} {gone} of {taken:.0f} {got}"
+        total += taken
+    control(total, "neither camera nor codec nor display took a buffer")
     mapping_control()
 
 

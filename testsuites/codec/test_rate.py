@@ -13,7 +13,7 @@ SIZES = {
 }
 """Multiples of 16, as 4:2:0 in blocks of 8x8 needs them."""
 
-QUICK = {("240p", 2), ("360p", 1), ("360p", 2), ("360p", 4), ("720p", 2), ("1080p", 2)}
+QUICK = {("240p", 2), ("360p", 2), ("360p", 4), ("360p", 8), ("720p", 2), ("1080p", 2)}
 """Points that tell the growth with depth and with size; the others are marked ``full``."""
 
 SHORTEST = ("360p", 2)
