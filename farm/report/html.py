@@ -30,7 +30,7 @@ from farm.store import Store, history, load_run, verdict_history
 
 TEMPLATES = Path(__file__).parent / "templates"
 HISTORY = 30
-"""Runs that a metric's history looks back at."""
+"""Runs that a metric's history looks back at, the one that it is told in among them."""
 
 COLUMNS = 6
 """Boards that have a column each in the table of requirements; more are told by verdict."""
@@ -76,7 +76,7 @@ def render(store: Store, run: str) -> str:
     series = {
         sample.series for job in record.jobs for test in job.final_tests for sample in test.samples
     }
-    points = history(store, series, until=record, limit=HISTORY)
+    points = history(store, series, until=record, limit=HISTORY, itself=False)
     return render_page(page(record, points, verdict_history(store, record), _requirements()))
 
 

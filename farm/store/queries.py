@@ -147,25 +147,41 @@ def load_run(store: Store, run: str) -> RunRecord:
 
 
 def history(
-    store: Store, series: Collection[str], *, until: RunRecord, limit: int = 30
+    store: Store,
+    series: Collection[str],
+    *,
+    until: RunRecord,
+    limit: int = 30,
+    itself: bool = True,
 ) -> dict[tuple[str, str], tuple[Point, ...]]:
     """Return what series measured up to and including a run, oldest first, by (series, test).
 
     One point is the median of a test's values in one run. ``limit`` is how many runs are looked
-    back at. Attempts that were superseded, and those that ended as INFRA or ERROR, do not count.
+    back at; without ``itself`` the run is one of them and has no point. Attempts that were
+    superseded, and those that ended as INFRA or ERROR, do not count.
     """
     with store.read() as connection:
         runs = _runs_until(connection, until, limit)
+        if not itself:
+            runs.remove(until.id)
+        keys, types = _series_keys(connection, series) if runs else ({}, set())
+        tests = {row.id: row for row in connection.execute(_measured(runs, types))}
         values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-        about: dict[str, tuple[float, str]] = {}
-        for some in chunks(sorted(set(series))):
-            for row in connection.execute(_points(some, runs)):
-                values[row.key, row.test, row.run_id].append(row.value)
-                about[row.run_id] = (row.started_at, row.kernel or "")
+        for some in chunks(list(tests)):
+            # By test, as they are stored: by series each row would be sought by itself.
+            for number, at_series, value in connection.execute(
+                sa.select(t.Sample.test_id, t.Sample.series_id, t.Sample.value).where(
+                    t.Sample.test_id.in_(some)
+                )
+            ):
+                if at_series in keys:
+                    test = tests[number]
+                    values[keys[at_series], test.test, test.run_id].append(value)
+    about = {row.run_id: (row.started_at, row.kernel or "") for row in tests.values()}
     found: dict[tuple[str, str], list[Point]] = defaultdict(list)
-    for (key, test, run), measured in values.items():
+    for (key, name, run), measured in values.items():
         at, kernel = about[run]
-        found[key, test].append(Point(run, at, median(measured), len(measured), kernel))
+        found[key, name].append(Point(run, at, median(measured), len(measured), kernel))
     return {
         name: tuple(sorted(points, key=lambda point: (point.at, point.run)))
         for name, points in found.items()
@@ -215,28 +231,36 @@ def _runs_until(connection: Connection, until: RunRecord, limit: int) -> list[st
     )
 
 
-def _points(series: Collection[str], runs: list[str]) -> sa.Executable:
+def _series_keys(
+    connection: Connection, series: Collection[str]
+) -> tuple[dict[int, str], set[str]]:
+    """Return the series' keys by their ids, and the board types whose they are."""
+    keys: dict[int, str] = {}
+    types: set[str] = set()
+    for some in chunks(sorted(set(series))):
+        for number, key, board_type in connection.execute(
+            sa.select(t.Series.id, t.Series.key, t.Series.board_type).where(t.Series.key.in_(some))
+        ):
+            keys[number] = key
+            types.add(board_type)
+    return keys, types
+
+
+def _measured(runs: Collection[str], board_types: Collection[str]) -> sa.Executable:
+    """Return the query for the tests of runs, on boards of some types, that measured something."""
     return (
-        sa.select(
-            t.Series.key,
-            t.Test.test,
-            t.Job.run_id,
-            t.Run.started_at,
-            t.Sample.value,
-            t.Boot.kernel,
-        )
-        .select_from(t.Sample)
-        .join(t.Series, t.Series.id == t.Sample.series_id)
-        .join(t.Test, t.Test.id == t.Sample.test_id)
+        sa.select(t.Test.id, t.Test.test, t.Job.run_id, t.Run.started_at, t.Boot.kernel)
+        .select_from(t.Test)
         .join(t.Job, t.Job.id == t.Test.job_id)
         .join(t.Run, t.Run.id == t.Job.run_id)
         .outerjoin(t.Boot, (t.Boot.job_id == t.Test.job_id) & (t.Boot.boot == t.Test.boot))
         .where(
-            t.Series.key.in_(series),
             t.Job.run_id.in_(runs),
+            t.Job.board_type.in_(board_types),
             t.Test.final,
             t.Test.verdict.in_([verdict.value for verdict in _MEASURED]),
         )
+        .order_by(t.Test.id)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,9 +51,18 @@ from farm.store.series import SeriesKeys
 BOARD = ("virt-smmuv3-1", "virt-smmuv3")
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of the newest schema that holds nothing."""
+    path = tmp_path_factory.mktemp("empty") / "farm.db"
+    open_store(str(path)).close()
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(str(tmp_path / "farm.db")) as opened:
+def store(empty: Path, tmp_path: Path) -> Iterator[Store]:
+    path = shutil.copy(empty, tmp_path / "farm.db")
+    with open_store(str(path)) as opened:
         yield opened
 
 
@@ -420,6 +430,9 @@ def test_history_holds_earlier_runs_oldest_first(store: Store, tmp_path: Path) -
     }
     only = history(store, series, until=run, limit=1)
     assert {tuple(point.run for point in points) for points in only.values()} == {(run_id(2),)}
+    before = history(store, series, until=run, itself=False)
+    assert {tuple(point.run for point in points) for points in before.values()} == {(run_id(1),)}
+    assert history(store, series, until=run, limit=1, itself=False) == {}
 
 
 def test_verdict_history_is_told_for_what_did_not_pass(store: Store, tmp_path: Path) -> None:
