@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,14 +42,25 @@ def suite(extra_root: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the sources in another folder, and a cache that shares only the C library."""
-    root = tmp_path / "another" / "checkout"
-    shutil.copytree(paths.testsuites(), root / "testsuites")
-    (root / "board-configs").mkdir()
-    monkeypatch.setenv("FARM_ROOT", str(root))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return root
+def elsewhere(
+    pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A copy of the sources in another folder, and a cache that shares only the compiler's.
+
+    The folder is the same in every run of the tests, so that the compiler knows its objects again;
+    who uses it has it alone.
+    """
+    assert pytestconfig.cache is not None
+    folder = pytestconfig.cache.mkdir("elsewhere")
+    root = folder / "another" / "checkout"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(paths.testsuites(), root / "testsuites")
+        (root / "board-configs").mkdir()
+        monkeypatch.setenv("FARM_ROOT", str(root))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        yield root
 
 
 def hashes(payload: Payload) -> dict[str, str]:
@@ -166,12 +178,12 @@ def test_two_folders_of_one_name_are_refused(suite: Path, tmp_path: Path) -> Non
         build("host", extra=[suite, twin])
 
 
-def test_a_damaged_cache_is_built_again(suite: Path) -> None:
-    first = build("host", extra=[suite])
+def test_a_damaged_cache_is_built_again(elsewhere: Path) -> None:
+    first = build("host")
     intact = first.path.read_bytes()
     first.path.write_bytes(intact[:-100])
 
-    again = build("host", extra=[suite])
+    again = build("host")
 
     assert again == first
     assert again.path.read_bytes() == intact
