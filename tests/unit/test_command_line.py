@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ from farm.errors import ConfigError, FarmError, InfraError, JournalError, LabErr
 from farm.lab import virtual
 
 ROOT = Path(__file__).parents[2]
+
+
+@cache
+def command_tree() -> Any:
+    """Return the ``farm`` command with all that is below it, which takes long to make."""
+    return get_command(frame.app)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -87,7 +94,7 @@ def examples() -> list[str]:
         for below in getattr(command, "commands", {}).values():
             walk(below)
 
-    walk(get_command(frame.app))
+    walk(command_tree())
     return found
 
 
@@ -96,7 +103,7 @@ def test_every_example_of_a_help_page_parses() -> None:
     assert "farm show last" in shown
     for example in shown:
         for part in re.split(" && | > ", example):
-            command: Any = get_command(frame.app)
+            command = command_tree()
             words = shlex.split(part)
             if words[0] != "farm":
                 continue  # where output goes
@@ -165,15 +172,13 @@ def test_an_unknown_option_is_exit_2(
 def test_every_command_has_help_and_json(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import typer
-
     def leaves(command: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
         below = getattr(command, "commands", None)
         if below is None:
             return [path]
         return [leaf for name, sub in below.items() for leaf in leaves(sub, (*path, name))]
 
-    commands = leaves(typer.main.get_command(frame.app), ())
+    commands = leaves(command_tree(), ())
     assert ("run",) in commands
     assert ("lab", "up") in commands
     for words in commands:
@@ -339,7 +344,7 @@ def test_the_page_about_json_describes_each_command_once() -> None:
     sections = re.findall(r"^## (farm .*?)\n(.*?)(?=^## |\Z)", text, re.S | re.M)
     headings = [heading for heading, _ in sections]
     assert headings and len(set(headings)) == len(headings)
-    commands = set(with_json(get_command(frame.app)))
+    commands = set(with_json(command_tree()))
     described = {
         command
         for command in commands

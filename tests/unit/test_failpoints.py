@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,16 +21,20 @@ from farm.run.journal import JournalWriter
 FARM = Path(failpoints.__file__).parent
 
 
-def calls(name: str) -> list[ast.Call]:
-    """Return every call of a function or method of this name in the package."""
-    found = []
+@cache
+def all_calls() -> dict[str, list[ast.Call]]:
+    """Return every call in the package by the name of its function or method."""
+    found: dict[str, list[ast.Call]] = {}
     for file in FARM.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and name == getattr(
-                node.func, "attr", getattr(node.func, "id", "")
-            ):
-                found.append(node)
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                found.setdefault(name, []).append(node)
     return found
+
+
+def calls(name: str) -> list[ast.Call]:
+    return all_calls().get(name, [])
 
 
 def texts(node: ast.AST) -> set[str]:
