@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from farm.cli import settings
 from farm.errors import ConfigError
 from farm.events import MAX_SEED, Effort
 from farm.lab.place import Place
+from farm.pytest_plugin import settings as options
 from farm.pytest_plugin.stress import Stress, timed_rounds
 from farm.run.job import EXACT_SEED, draw_seed
 from farm.run.plan import Wish, jobs
@@ -145,19 +147,33 @@ def test_a_number_out_of_bounds_names_its_option(
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "value", "said"),
     [
-        ("--farm-seed=x", "--farm-seed: found 'x': Input should be a valid integer"),
-        ("--farm-stress-seconds=-1", "--farm-stress-seconds: found '-1': Input should be greater"),
-        ("--farm-repeat=1001", "--farm-repeat: found '1001': Input should be less"),
+        ("seed", "x", "--farm-seed: found 'x': Input should be a valid integer"),
+        ("stress_seconds", "-1", "--farm-stress-seconds: found '-1': Input should be greater"),
+        ("repeat", "1001", "--farm-repeat: found '1001': Input should be less"),
     ],
 )
-def test_pytest_alone_says_the_same(tmp_path: Path, option: str, said: str) -> None:
+def test_an_option_of_pytest_out_of_bounds_is_named(
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    value: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr(pytestconfig.option, f"farm_{option}", value)
+    with pytest.raises(pytest.UsageError, match=f"^{re.escape(said)}"):
+        options.read(pytestconfig, CONFIGS / "virt-smmuv3.yaml")
+
+
+def test_pytest_alone_says_the_same(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("suite/suite.toml", 'name = "suite"\n')
-    done = project.pytest("--lg-env", str(CONFIGS / "virt-smmuv3.yaml"), "suite", option)
+    config = str(CONFIGS / "virt-smmuv3.yaml")
+    done = project.pytest("--lg-env", config, "suite", "--farm-repeat=1001")
     assert done.returncode == 4
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert "--farm-repeat: found '1001': Input should be less" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_settings_files_hold_numbers_where_numbers_belong(tmp_path: Path) -> None:
