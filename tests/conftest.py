@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -43,3 +44,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(LIMIT_S))
+
+
+def pytest_collection_finish() -> None:
+    """Look for no garbage among what is loaded: it stays, and each look at it takes long."""
+    gc.collect()
+    gc.freeze()
