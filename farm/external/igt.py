@@ -172,9 +172,12 @@ def parse(
         why = "; ".join(reading.told) or f"it started and never ended; exit status {status}"
         cases.append(Case(open_one, Status.CRASH, why))
     problem = _problem(reading, cases, status, errors)
+    return Output(named([*cases, *_untold(cases, planned)]), problem=problem)
+
+
+def _untold(cases: Iterable[Case], planned: Iterable[str]) -> list[Case]:
     told = {case.name for case in cases}
-    cases += [Case(name, Status.MISSING, "it never ran") for name in planned if name not in told]
-    return Output(named(cases), problem=problem)
+    return [Case(name, Status.MISSING, "it never ran") for name in planned if name not in told]
 
 
 def _problem(reading: _Reading, cases: list[Case], status: int, errors: str) -> str:
@@ -211,6 +214,9 @@ _RUNNER = {
 }
 """igt_runner's words (runner/resultgen.c) and ours."""
 
+_WARNED = re.compile(r"<[0-4]> \[ *[\d.]{1,20}\] (.+)")
+"""A line of the kernel's log for which a result becomes dmesg-warn or dmesg-fail."""
+
 
 class _Time(BaseModel):
     model_config = ConfigDict(extra="ignore")
@@ -237,13 +243,17 @@ class _Results(BaseModel):
     totals: dict[str, dict[str, int | str]] = {}
 
 
-def parse_results(text: str, test: str) -> Output:
+def parse_results(text: str, test: str, errors: str = "", *, planned: Iterable[str] = ()) -> Output:
     """Return what the ``results.json`` of one run of ``igt_runner`` holds about one test.
 
-    A case is named as there, less what is before the subtest: ``basic-read``.
+    A case is named as there, less what is before the subtest: ``basic-read``. ``errors`` is what
+    igt_runner said; subtests that were ``planned`` and are not in it are missing.
     """
     if len(text) > MAX_JSON:
         return Output((), problem=f"results.json has more than {MAX_JSON} characters")
+    if not text.strip():
+        last = clean(errors.strip().rpartition("\n")[2], 160)
+        return Output((), problem=f"igt_runner wrote no results.json: {last or 'no word why'}")
     try:
         results = _Results.model_validate_json(text)
     except (ValidationError, ValueError, RecursionError) as error:
@@ -265,15 +275,23 @@ def parse_results(text: str, test: str) -> Output:
     }
     if totals and totals != counts:
         problem = f"results.json's totals are {json.dumps(totals)}, its results {dict(counts)}"
-    return Output(named(cases), problem=problem)
+    return Output(named([*cases, *_untold(cases, planned)]), problem=problem)
 
 
 def _run_case(name: str, test: _Test) -> Case:
-    why = ""
-    if test.result != "pass":
-        source = test.dmesg if test.result.startswith("dmesg") else f"{test.out}\n{test.err}"
-        found = [match[1] for line in source.splitlines() if (match := _WHY.fullmatch(line))]
-        why = "; ".join([test.result, *(clean(one, 160) for one in found[:_MAX_TOLD])])
+    subtest = name.partition("@")[2].partition("@")[2]
+    why = "; ".join([test.result, *_reasons(subtest, test)]) if test.result != "pass" else ""
     duration = max(0.0, test.time.end - test.time.start)
-    name = name.partition("@")[2]
-    return Case(name.partition("@")[2] or name, _RUNNER[test.result], why, duration)
+    return Case(subtest or name.partition("@")[2], _RUNNER[test.result], why, duration)
+
+
+def _reasons(subtest: str, test: _Test) -> list[str]:
+    """Return what the kernel's log, or the program, says of a result that is no pass."""
+    if test.result.startswith("dmesg"):
+        found = [match[1] for match in map(_WARNED.fullmatch, test.dmesg.splitlines()) if match]
+    else:
+        found = _failures(test.err).get(subtest.rpartition("@")[2], [])
+    if not found:
+        lines = f"{test.out}\n{test.err}".splitlines()
+        found = [match[1] for match in map(_WHY.fullmatch, lines) if match]
+    return [clean(one, 160) for one in dict.fromkeys(found)][:_MAX_TOLD]

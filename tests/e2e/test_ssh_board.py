@@ -7,18 +7,23 @@ board's name, devices and keys filled in.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import own_igt
 import pytest
 
 from farm import events, image
+from farm.board.ssh import SshAddress, SshLink
 from farm.lab.coordinator import Coordinator
 from farm.model import Verdict
 
@@ -27,6 +32,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SUITE = ROOT / "tests" / "support" / "faulty" / "faulty_suite.py"
+BOOT_S = 120.0
 TYPE = "my-board"
 PLACE = "my-board-1"
 DEVICES = """\
@@ -43,10 +49,23 @@ class Shelf:
     farm: Any
     project: Path
     coordinator: str
+    board: dict[str, Any]
 
     @property
     def config(self) -> Path:
         return self.project / "board-configs" / f"{TYPE}.yaml"
+
+    def link(self) -> SshLink:
+        """Return an SSH connection with the board, as its owner has one."""
+        made = image.find(self.board["image_id"])
+        port = self.board["ssh_port"]
+        link = SshLink(SshAddress("127.0.0.1", port, "root", made.client_key, made.host_key))
+        deadline = time.monotonic() + BOOT_S
+        while not link.dial(10):
+            assert time.monotonic() < deadline, f"no SSH within {BOOT_S:g} s"
+            time.sleep(0.2)
+        link.connect(BOOT_S)
+        return link
 
     def edit(self, old: str, new: str) -> None:
         text = self.config.read_text()
@@ -108,7 +127,7 @@ def shelf(own_farm: Any) -> Iterator[Shelf]:
             client.add_match(PLACE, f"shelf/{PLACE}/*")
             client.set_tags(PLACE, {"board_type": TYPE, "hw_serial": "0001"})
             assert client.wait_for(lambda places: places[PLACE].online, 60)
-        yield Shelf(own_farm, project, lab["coordinator"])
+        yield Shelf(own_farm, project, lab["coordinator"], board)
     finally:
         exporter.terminate()
         exporter.wait()
@@ -137,6 +156,46 @@ def test_a_run_on_a_board_that_nothing_can_switch(shelf: Shelf) -> None:
     )
     (later,) = (event for event in again if isinstance(event, events.BoardReady))
     assert later.topology["board"]["boot_id"] == ready.topology["board"]["boot_id"]
+
+
+SKIPS = """\
+# An emulated igt_runner takes seconds for each subtest, and none is different from the next.
+igt:cirrus:(?!core_getclient$|kms_addfb_basic).*
+igt:cirrus:kms_addfb_basic@(?!unused-handle$|size-max$|basic-y-tiled-legacy$).*
+"""
+FAILS = """\
+# It wants a frame buffer 2048 lines high, and cirrus takes 1024 (testsuites/external/expectations).
+igt:cirrus:kms_addfb_basic@size-max,Fail
+"""
+
+
+@pytest.mark.slow  # it fetches packages of 70 MB first
+def test_igt_of_the_boards_own_is_run_by_its_igt_runner(shelf: Shelf, tmp_path: Path) -> None:
+    with contextlib.closing(shelf.link()) as link:
+        own_igt.install(link, tmp_path)
+    shelf.edit("features: [gpu, iommu]", "features: [gpu, iommu, igt]")
+    suites = shelf.project / "testsuites"
+    suites.unlink()
+    shutil.copytree(ROOT / "testsuites", suites)
+    lists = suites / "external" / "expectations"
+    (lists / f"{TYPE}-skips.txt").write_text(SKIPS)
+    (lists / f"{TYPE}-fails.txt").write_text(FAILS)
+
+    done = shelf.farm.json("run", "external/test_igt.py", "-k", "cirrus", "--board", TYPE)
+    assert done["exit"] == 0, done
+    cases = shelf.farm.json("show", done["run"])["cases"]
+    assert {case["params"].get("within", ""): case["verdict"] for case in cases} == {
+        "": "PASS",
+        "core_getclient@basic": "PASS",
+        "kms_addfb_basic@unused-handle": "PASS",
+        "kms_addfb_basic@size-max": "XFAIL",
+        "kms_addfb_basic@basic-y-tiled-legacy": "SKIP",
+    }
+    (job,) = done["jobs"]
+    printed = Path(job["journal"]).parent / "external" / "igt_cirrus_kms_addfb_basic.log"
+    results = json.loads(printed.read_text())
+    assert results["cmdline"][0].endswith("igt_runner")
+    assert len(results["tests"]) == 3
 
 
 def test_recovery_without_power_control(shelf: Shelf, tmp_path: Path) -> None:

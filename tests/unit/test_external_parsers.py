@@ -114,6 +114,8 @@ DATA = Path(__file__).parents[1] / "data" / "igt"
 """What IGT 2.5 printed on virt-smmuv3 with reference-6.12, told to take vkms."""
 REAL = {path.stem: path.read_text() for path in DATA.glob("*.out")}
 REAL_ERRORS = (DATA / "kms_prime.err").read_text()
+REAL_RESULTS = (DATA / "kms_addfb_basic.json").read_text()
+"""What igt_runner of IGT 2.5 wrote on virt-smmuv3 with debian-13, its tests told to take cirrus."""
 
 
 def told(output: Output) -> dict[str, str]:
@@ -401,6 +403,46 @@ def results(**tests: str) -> str:
     )
 
 
+def test_what_igt_runner_really_writes_is_understood() -> None:
+    planned = ["unused-handle", "tiled"]
+    output = igt.parse_results(REAL_RESULTS, "kms_addfb_basic", planned=planned)
+    assert output.whole, output.problem
+    assert told(output) == {
+        "unused-handle": "Pass",
+        "size-max": "Fail",
+        "addfb25-modifier-no-flag": "Pass",
+        "basic-y-tiled-legacy": "Skip",
+        "tiled": "Missing",
+    }
+    reasons = {case.name: case.reason for case in output.cases}
+    assert reasons["size-max"].startswith(
+        "fail; Test assertion failure function size_tests, file ../tests/kms_addfb_basic.c:594:; "
+    )
+    assert "requirement" not in reasons["size-max"]  # of another part of the same program
+    assert reasons["basic-y-tiled-legacy"] == (
+        "skip; Test requirement not met in function igt_require_intel, "
+        "file ../lib/drmtest.c:993:; Test requirement: is_intel_device(fd)"
+    )
+    assert output.cases[1].duration_s == 1.52
+
+
+def test_what_the_kernel_warned_of_is_the_reason_of_a_warning() -> None:
+    content = json.loads(REAL_RESULTS)
+    row = content["tests"]["igt@kms_addfb_basic@unused-handle"]
+    row["result"] = "dmesg-warn"
+    row["dmesg"] += "<4> [1085.5] WARNING: CPU: 0 PID: 1 at a.c:1 f()\n<7> [1085.6] as ever\n"
+    content["tests"] = {"igt@kms_addfb_basic@unused-handle": row}
+    del content["totals"]
+    (case,) = igt.parse_results(json.dumps(content), "kms_addfb_basic").cases
+    assert case.status is Status.FAIL
+    assert case.reason == "dmesg-warn; WARNING: CPU: 0 PID: 1 at a.c:1 f()"
+
+
+def test_without_results_igt_runners_last_word_is_told() -> None:
+    said = igt.parse_results("", "t", "Cannot open x/test-list.txt\nFailed to create job list\n")
+    assert said.problem == "igt_runner wrote no results.json: Failed to create job list"
+
+
 def test_results_of_igt_runner() -> None:
     output = igt.parse_results(results(a="pass", b="incomplete", c="notrun", d="dmesg-warn"), "t")
     assert output.whole
@@ -411,7 +453,7 @@ def test_results_of_igt_runner() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "none of igt_runner's"),
+        ("", "igt_runner wrote no results.json: no word why"),
         ("{}", "none of igt_runner's"),
         ("[" * 100_000, "none of igt_runner's"),
         (results(), "no test"),

@@ -62,6 +62,13 @@ class External:
     programs: Programs
     lists: Lists
 
+    def left_out(self, program: str) -> Judged | None:
+        """Return the verdict on a program that a list leaves out; None if it is to run."""
+        skip = self.lists.skip(program)
+        if skip is None:
+            return None
+        return Judged("", Verdict.SKIP, f"{skip.where} leaves it out: {skip.reason}")
+
     def run(
         self,
         program: str,
@@ -77,9 +84,9 @@ class External:
 
         ``prefix`` goes before the names of its tests, where one test function runs several.
         """
-        skip = self.lists.skip(program)
-        if skip is not None:
-            return Judged("", Verdict.SKIP, f"{skip.where} leaves it out: {skip.reason}")
+        left_out = self.left_out(program)
+        if left_out is not None:
+            return left_out
         done = self.programs.run(
             bundle, words[0], words[1:], timeout_s=timeout_s, variables=variables
         )
