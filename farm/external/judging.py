@@ -45,7 +45,7 @@ def judge(program: str, output: Output, ended: Ended, lists: Lists) -> tuple[Jud
 
     The program passes if it ran to its end and told of each of its tests, however these came out.
     Where it ended before, and the plan says at which test, that test has the program's verdict and
-    those behind it are MISS.
+    those behind it are MISS; SKIP where it gave up, or a list expects that end.
     """
     cases = [judge_case(program, case, lists) for case in output.cases]
     own = _whole(program, output, ended, lists)
@@ -54,7 +54,7 @@ def judge(program: str, output: Output, ended: Ended, lists: Lists) -> tuple[Jud
         wrong = [*absent.values(), *_not_left_out(program, output, lists)]
         return (Judged("", Verdict.ERROR, "; ".join(wrong[:3])) if wrong else own), cases
     missed = f"it never ran: {own.reason}"
-    gap = Verdict.SKIP if own.verdict is Verdict.SKIP else Verdict.MISS
+    gap = Verdict.SKIP if own.verdict in (Verdict.SKIP, Verdict.XFAIL) else Verdict.MISS
     untold = output.untold
     if own.name:  # of the test at which it ended
         cases.append(own)
