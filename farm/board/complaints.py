@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm.board.console import BANNERS, ConsoleEvent
 from farm.board.recorder import Console
@@ -42,7 +42,7 @@ class Ledger:
 
     Each is entered by whoever judges it first: a case by :meth:`judge`, :meth:`hand_over` for
     what was said outside any case, :meth:`overdue` for what was said between two tests, and
-    :meth:`excuse` for boots.
+    :meth:`excuse` for boots. What turns out to have been expected is forgiven (:meth:`forgive`).
     """
 
     def __init__(
@@ -110,6 +110,13 @@ class Ledger:
         said = self._take(until)
         self._entries += [Complaint(e, True) for e in said if e.pattern not in BANNERS]
         self._late.clear()
+
+    def forgive(self, events: Collection[ConsoleEvent]) -> None:
+        """Excuse what was entered since the last :meth:`hand_over`: somebody expected it."""
+        self._entries = [
+            replace(entry, excused=entry.excused or entry.event in events)
+            for entry in self._entries
+        ]
 
     def hand_over(self) -> list[Complaint]:
         """Return what was entered since last time, and what was said outside any case.

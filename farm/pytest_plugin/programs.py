@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.board.result import CaseComplaint
 from farm.board.session import BoardSession, ProgramRun
 from farm.events import ImageInfo
 from farm.image.bundles import Bundle
@@ -87,6 +88,10 @@ class Programs:
             self._record.program_hash = bundle.id
             self.keep(f"{bundle.name}.json", json.dumps(bundle.provenance, indent=1) + "\n")
         return session.program(text, timeout_s=timeout_s)
+
+    def forgive(self, complaint: CaseComplaint) -> None:
+        """Hold nothing of a complaint of :meth:`run` against the test: it was expected."""
+        self._job.session().ledger.forgive(complaint.events)
 
     def tell(self, found: Sequence[SubCase], note: str = "") -> None:
         """Record tests that a program told of; ``note`` is the test's reason where it passes."""

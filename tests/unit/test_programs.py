@@ -97,6 +97,8 @@ def test_the_kernels_log_since_the_programs_start_counts(
     done = board.program(f"echo '{line}' >> {link.log}", timeout_s=30)
     assert done.complaint is not None and "dma-buf.c:9" in str(done.complaint)
     assert not done.complaint.left
+    board.ledger.forgive(())
+    assert [entry.excused for entry in board.ledger.hand_over()] == [False]
     assert "old()" not in str(done.complaint) and not done.complaint.fatal and board.alive
     assert board.program("true", timeout_s=30).complaint is None
 
@@ -107,6 +109,8 @@ def test_what_a_program_leaves_behind_is_a_complaint(board: BoardSession, link: 
     assert done.stdout == "out\n" and board.alive
     assert done.complaint is not None and "udmabuf of 1 bytes" in str(done.complaint)
     assert [event.pattern for event in done.complaint.events] == ["leak"]
+    board.ledger.forgive(done.complaint.events)
+    assert [entry.excused for entry in board.ledger.hand_over()] == [True]
     (left,) = done.complaint.left.items()
     assert left == ("dma_buf_left", "1 count left after 2000 ms; there now: udmabuf of 1 bytes")
     assert link.payload.commands == ["evidence begin", "evidence end"]

@@ -104,8 +104,10 @@ class External:
             for one in (*cases, *leaks)
         ]
         self.programs.tell(told, f"{program}: {own.reason}")
-        if done.complaint is not None and not (left and expected):
-            raise done.complaint
+        if done.complaint is not None:
+            if not (left and expected):
+                raise done.complaint
+            self.programs.forgive(done.complaint)
         return own
 
     def settle(self, found: Sequence[Judged]) -> None:
