@@ -1,8 +1,8 @@
 """IGT of a board's own: Debian's programs where distributions put them, and igt_runner.
 
 Debian builds IGT for amd64 only. As in the farm's bundle, box64 runs the tests, whose ioctls are
-then the board's kernel's own. It does not run igt_runner (0.4.3 loses what ``fscanf("%ms")`` reads,
-and igt_runner dies of it), so QEMU does, which knows no ioctls of DRM, and needs none for that.
+then the board's kernel's own. igt_runner dies in box64 0.4.3, of a null pointer given to strdup(),
+so QEMU runs it, which knows no ioctls of DRM, and needs none for that.
 """
 
 from __future__ import annotations
