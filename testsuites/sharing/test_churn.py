@@ -44,8 +44,6 @@ def test_sharing_churn_leaks_nothing(board, expect, stress):
         **stress.arguments,
     )
     control(int(result.info["imports"]), "no import succeeded")
-    attached = result.counter("dma_buf_attach", phase="churn")
-    control(attached, "nothing was attached, so nothing can be left")
     one_each = {"exporters": exporters[0].address, "importers": importers[0].address}
     brief = {**one_each, **stress.arguments, "ms": 1, "settle_ms": 300}
     leaky = board.run("share_churn", check=False, leak=1, **brief)
@@ -53,7 +51,10 @@ def test_sharing_churn_leaks_nothing(board, expect, stress):
         leaky.outcome != "pass" and "dma-bufs of" in leaky.reason,
         f"a buffer that was kept on purpose was not missed: {leaky.outcome} {leaky.reason}",
     )
-    if result.info["slab"] == "told":
+    if result.info["slab"] != "told":  # no turns, then: little stress may have shared nothing
+        attached = result.counter("dma_buf_attach", phase="churn")
+        control(attached, "nothing was attached, so nothing can be left")
+    else:
         turns = int(result.info["turns"])
         control(turns == TURNS, f"too slow: each device had {turns} buffers of its own")
         # At most 3072 files for 512 operations, of the 4096 that the payload may have (runner.c).
