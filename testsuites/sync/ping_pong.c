@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define WORDS_BETWEEN 64	/* after so many a writer may let others run */
-#define READER_MS 5000
+#define READER_MS 20000
 #define TURN 't'
 #define OVER 'o'
 
@@ -21,6 +21,13 @@ enum order {
 	NOTHING,	/* both write when they like */
 };
 
+/* What became of the one frame that is torn on purpose. */
+enum control {
+	UNREAD,
+	READ_TORN,
+	READ_WHOLE,
+};
+
 /* What the two processes share. Frames are one value over and over: writer, and number from 1. */
 struct table {
 	enum order order;
@@ -29,9 +36,8 @@ struct table {
 	int buffer;
 	size_t size;		/* of a frame in bytes */
 	int turn[2][2];		/* pipe of each writer: TURN when it is its turn, OVER at the end */
-	uint64_t torn, lost, frames;
-	uint64_t read[2];	/* frames that each has read */
-	bool gone[2];		/* reads no more */
+	uint64_t torn, lost, frames;	/* without the control */
+	enum control control;
 };
 
 /* A writer at the table: of its two ways to write one is open. */
@@ -60,15 +66,17 @@ static void fill(volatile uint64_t *words, size_t size, uint64_t value, bool pau
 	}
 }
 
-/* Until the other has read this writer's frame, torn as it is, or reads no more. */
-static void await_reader(struct seat *seat)
+/* With turns alone, whether a frame is left half written until it is read: the first one, and no other. */
+static bool is_control(const struct table *table, unsigned int writer, uint64_t number)
 {
-	struct table *table = seat->table;
-	unsigned int other = !seat->worker->number;
+	return table->order == TURNS && writer == 0 && number == 1;
+}
+
+static void await_reader(struct table *table)
+{
 	uint64_t limit = now_ns() + READER_MS * 1000000ull;
 
-	while (__atomic_load_n(&table->read[other], __ATOMIC_ACQUIRE) < seat->worker->rounds &&
-	       !__atomic_load_n(&table->gone[other], __ATOMIC_ACQUIRE) && now_ns() < limit)
+	while (__atomic_load_n(&table->control, __ATOMIC_ACQUIRE) == UNREAD && now_ns() < limit)
 		sched_yield();
 }
 
@@ -108,6 +116,7 @@ static void pass_turn(struct seat *seat)
 		tell_other(seat, TURN);
 }
 
+/* `pause`: let others run while it writes, which only fences are put to: else it is left to the scheduler. */
 static void cpu_write(struct seat *seat, uint64_t value, bool pause)
 {
 	bool fenced = seat->table->order == FENCES;
@@ -116,11 +125,11 @@ static void cpu_write(struct seat *seat, uint64_t value, bool pause)
 		fail("round %llu: the other's fence is pending after SYNC START waited for it",
 		     (unsigned long long)seat->worker->rounds);
 	pass_turn(seat);	/* the frame is yet to be written */
-	if (seat->table->order == TURNS && pause) {
+	if (is_control(seat->table, seat->worker->number, seat->worker->rounds)) {
 		fill(seat->view, seat->table->size / 2, value, false);
-		await_reader(seat);
+		await_reader(seat->table);
 	}
-	fill(seat->view, seat->table->size, value, pause);
+	fill(seat->view, seat->table->size, value, fenced && pause);
 	if (fenced) {
 		__sync_synchronize();
 		source_signal(&seat->source, 0);
@@ -193,8 +202,11 @@ static void judge(struct seat *seat, uint64_t seen)
 	/* The first writer's turn comes first. */
 	uint64_t expected = seat->worker->rounds - (seat->worker->number == 0);
 
+	if (is_control(table, other, expected)) {
+		__atomic_store_n(&table->control, seen ? READ_WHOLE : READ_TORN, __ATOMIC_RELEASE);
+		return;
+	}
 	__atomic_fetch_add(&table->frames, 1, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&table->read[!other], 1, __ATOMIC_RELEASE);
 	if (!seen)
 		__atomic_fetch_add(&table->torn, 1, __ATOMIC_RELAXED);
 	else if (seen != frame_value(other, expected))
@@ -215,8 +227,7 @@ static void play(struct worker *worker)
 
 	sit_down(&seat, table->writer[mine]);
 	while (next_round(worker)) {
-		/* Always in the first round, so that the first frame without fences is torn for sure. */
-		bool pause = decide(worker, 4) == 0 || worker->rounds == 1;
+		bool pause = decide(worker, 4) == 0;
 
 		if (table->order != NOTHING && (mine || worker->rounds > 1) &&
 		    (read(table->turn[mine][0], &told, 1) != 1 || told == OVER))
@@ -229,7 +240,6 @@ static void play(struct worker *worker)
 			device_write(&seat, frame_value(mine, worker->rounds));
 		worker->operations++;
 	}
-	__atomic_store_n(&table->gone[mine], true, __ATOMIC_RELEASE);
 	tell_other(&seat, OVER);
 	stand_up(&seat);
 }
@@ -240,6 +250,7 @@ CASE(ping_pong, "Two writers of whole frames in turn see the other's last frame 
 	       "size=2048")
 {
 	static const char *const orders[] = { "fences", "turns", "nothing" };
+	static const char *const controls[] = { "unread", "torn", "whole" };
 	struct table *table = shared_memory(sizeof(*table));
 	struct buffer buffer;
 
@@ -263,11 +274,17 @@ CASE(ping_pong, "Two writers of whole frames in turn see the other's last frame 
 		close(table->turn[i][0]);
 		close(table->turn[i][1]);
 	}
-	sample("frames_torn", (double)table->torn * 1000 / (double)table->frames, "{permille}", "game");
-	sample("frames_lost", (double)table->lost * 1000 / (double)table->frames, "{permille}", "game");
+	if (table->frames) {
+		sample("frames_torn", (double)table->torn * 1000 / (double)table->frames, "{permille}",
+		       "game");
+		sample("frames_lost", (double)table->lost * 1000 / (double)table->frames, "{permille}",
+		       "game");
+	}
 	info("frames", "%llu", (unsigned long long)table->frames);
 	info("torn", "%llu", (unsigned long long)table->torn);
 	info("lost", "%llu", (unsigned long long)table->lost);
+	if (table->order == TURNS)
+		info("control", "%s", controls[table->control]);
 	shared_memory_free(table, sizeof(*table));
 	buffer_close(&buffer);
 }
