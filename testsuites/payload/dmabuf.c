@@ -241,6 +241,14 @@ int sync_file_status(int sync_file)
 	return command(sync_file, SYNC_IOC_FILE_INFO, &data) < 0 ? INT_MIN : data.status;
 }
 
+unsigned int sync_file_fences(int sync_file)
+{
+	struct sync_file_info data = { 0 };
+
+	must(command(sync_file, SYNC_IOC_FILE_INFO, &data), "SYNC_IOC_FILE_INFO");
+	return data.num_fences;
+}
+
 void sync_file_is(int sync_file, int status, const char *what)
 {
 	int seen = sync_file_status(sync_file);

@@ -95,6 +95,7 @@ void sync_file_import(int fd, uint32_t flags, int sync_file);
 void sync_file_import_errno(int fd, uint32_t flags, int sync_file, int err);
 /* SYNC_IOC_FILE_INFO: 1 signalled, 0 pending, a fence's own -errno; INT_MIN if the ioctl failed. */
 int sync_file_status(int sync_file);
+unsigned int sync_file_fences(int sync_file);	/* how many, signalled or not */
 void sync_file_is(int sync_file, int status, const char *what);	/* fails unless it has this */
 
 /* Whether two descriptors are one open file (kcmp KCMP_FILE). */
@@ -138,6 +139,7 @@ struct bufinfo bufinfo(void);	/* only for boards that declare the feature debugf
 #define sync_file_export_errno(...) FARM_AT(sync_file_export_errno(__VA_ARGS__))
 #define sync_file_import(...) FARM_AT(sync_file_import(__VA_ARGS__))
 #define sync_file_import_errno(...) FARM_AT(sync_file_import_errno(__VA_ARGS__))
+#define sync_file_fences(...) FARM_AT(sync_file_fences(__VA_ARGS__))
 #define sync_file_is(...) FARM_AT(sync_file_is(__VA_ARGS__))
 #define same_file(...) FARM_AT(same_file(__VA_ARGS__))
 #define file_inode(...) FARM_AT(file_inode(__VA_ARGS__))

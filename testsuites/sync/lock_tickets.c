@@ -15,6 +15,7 @@ struct contest {
 	const char *device;
 	int buffers[BUFFERS];
 	_Atomic uint64_t backoffs;
+	_Atomic uint64_t arrays;	/* sync_files of more than one fence */
 };
 
 /* Even workers lock the buffers in one order, odd ones in the other, and each holds both at once. */
@@ -32,6 +33,7 @@ static void contend(struct worker *worker)
 
 		contest->backoffs += refdev_barrier(device, linger ? REFDEV_LINGER : 0, ids, BUFFERS);
 		fences = sync_file_export(at, DMA_BUF_SYNC_RW);
+		contest->arrays += sync_file_fences(fences) > 1;
 		ready = poll_raw(fences, POLLIN, WAIT_MS);
 		check(ready == POLLIN, "round %llu: a buffer is not free after %d ms: %s",
 		      (unsigned long long)worker->rounds, WAIT_MS,
@@ -61,6 +63,7 @@ CASE(lock_tickets, "Tasks that hold two buffers' locks at once, in opposite orde
 	operations = stress_processes((unsigned int)param_u64("workers"), contend, contest);
 	window_end("contest");
 	info("backoffs", "%llu", (unsigned long long)contest->backoffs);
+	info("arrays", "%llu", (unsigned long long)contest->arrays);
 	sample("lock_backoffs", (double)contest->backoffs * 1000 / (double)operations, "{permille}",
 	       "stress");
 	for (int i = 0; i < BUFFERS; i++)
