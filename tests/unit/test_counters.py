@@ -47,7 +47,7 @@ def test_what_cases_sample_themselves_is_declared_and_nothing_else_comes_unasked
             text = file.read_text()
             units = re.findall(r'\bsample\(name, [^"]*"(\w+)"', text)  # of a case's own report()
             sampled.update(dict.fromkeys(re.findall(r'\breport\("(\w+)"', text), *set(units)))
-            times = re.findall(r'\bsample_(?:tail|distribution)\("(\w+)"', text)
+            times = re.findall(r'\bsample_(?:calls|tail|distribution)\("(\w+)"', text)
             sampled.update(dict.fromkeys(times, "ns"))
             sampled.update(re.findall(SAMPLE, text))
     assert unasked == sampled

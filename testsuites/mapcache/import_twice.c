@@ -5,8 +5,6 @@
 
 #include <unistd.h>
 
-#define LAPS 51
-
 static uint32_t counted_import(int drm, int buffer, const char *phase)
 {
 	uint32_t handle;
@@ -44,11 +42,8 @@ static void import_known(void *arg)
 static void time_known(int drm, int buffer)
 {
 	struct known known = { .drm = drm, .buffer = buffer };
-	uint64_t ns[LAPS];
 
-	time_calls(import_known, &known, ns, LAPS);
-	sort_u64(ns, LAPS);
-	sample("import_time", (double)percentile(ns, LAPS, 500), "ns", "warm");
+	sample_calls("import_time", "warm", import_known, &known);
 }
 
 CASE(import_twice, "A second import of a buffer on the same open device gives the same handle",

@@ -9,6 +9,7 @@
 #define WARM_UP 16
 #define RESOLVED 100		/* steps of the clock in what is measured */
 #define CALLS_MAX (1u << 20)
+#define LAPS 51
 #define TAIL_VALUES 1000
 
 void timing_begin(void)
@@ -47,18 +48,19 @@ static uint64_t lap(void (*fn)(void *), void *arg, uint64_t calls)
 	return now_ns() - begin;
 }
 
-uint64_t time_calls(void (*fn)(void *), void *arg, uint64_t *ns, size_t laps)
+void sample_calls(const char *name, const char *phase, void (*fn)(void *), void *arg)
 {
-	uint64_t enough = RESOLVED * clock_step_ns(), calls = 1;
+	uint64_t enough = RESOLVED * clock_step_ns(), calls = 1, ns[LAPS];
 
 	timing_begin();
 	lap(fn, arg, WARM_UP);
 	while (calls < CALLS_MAX && lap(fn, arg, calls) < enough)
 		calls *= 2;
-	for (size_t i = 0; i < laps; i++)
+	for (int i = 0; i < LAPS; i++)
 		ns[i] = lap(fn, arg, calls) / calls;
 	timing_end();
-	return calls;
+	sort_u64(ns, LAPS);
+	sample(name, (double)percentile(ns, LAPS, 500), "ns", phase);
 }
 
 void sample_tail(const char *name, uint64_t *ns, size_t count)

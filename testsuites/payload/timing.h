@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Times that mean something: warm, long enough for the clock, and with their tail. */
+/* Times that mean something: warm, long enough for the clock, and of single calls with their tail. */
 #ifndef FARM_TIMING_H
 #define FARM_TIMING_H
 
@@ -18,14 +18,15 @@ void timing_end(void);
 uint64_t clock_step_ns(void);
 
 /*
- * Fills in ns a call of fn(arg), `laps` times: after a warm-up, and in each lap as many calls as it
- * takes to be a hundred steps of the clock (so that a lap is resolved to 1 %), uncounted as between
- * timing_begin() and timing_end(). Returns how many.
+ * Samples what a call of fn(arg) takes once it is warm, in `phase`: the median of 51 laps, each of as many
+ * calls as it takes to be a hundred steps of the clock (so that a lap is resolved to 1 %), uncounted as
+ * between timing_begin() and timing_end(). A lap is an average, which hides what a single call may take
+ * at the longest, so it has no tail.
  */
-uint64_t time_calls(void (*fn)(void *arg), void *arg, uint64_t *ns, size_t laps);
+void sample_calls(const char *name, const char *phase, void (*fn)(void *arg), void *arg);
 
 /*
- * Sorts the values and samples them in phases p50, p99 and max. Below 1000 values p99 would be one of
+ * Sorts times of single calls and samples them in phases p50, p99 and max. Below 1000 values p99 would be one of
  * the few longest, by chance: then it is left out.
  */
 void sample_tail(const char *name, uint64_t *ns, size_t count);
