@@ -126,16 +126,66 @@ static void device_carries(struct import *import, const char *exporter, uint32_t
 	buffer_close(&seen);
 }
 
+/*
+ * A video device works on the buffer while this program has the dma-buf open and mapped, too, and so sees
+ * what becomes of it: a frame that it writes is there, what it only reads is left as the exporter left it.
+ */
+static void video_carries(struct import *import, int fd, size_t size, const void *reference, uint32_t seed)
+{
+	struct buffer left = { .address = "dma-buf", .device = -1, .fd = fd, .size = size };
+
+	check(buffer_mismatch(&left, seed) < 0, "the exporter's content is gone with it, at byte %lld",
+	      (long long)buffer_mismatch(&left, seed));
+	if (reference) {
+		capture_carries(import, &left, reference, seed);
+	} else {
+		import_stream(import, fd);
+		check(buffer_mismatch(&left, seed) < 0,
+		      "the device changed what it only reads, at byte %lld",
+		      (long long)buffer_mismatch(&left, seed));
+	}
+	info("content", "seen in a mapping of the dma-buf");
+	buffer_close(&left);
+}
+
+/* What the device writes into a buffer of its own; NULL where it writes none. To be freed. */
+static void *reference_frame(struct import *import)
+{
+	void *frame;
+
+	if (!import_captures(import))
+		return NULL;
+	frame = malloc(import->queue.size);
+	if (!frame)
+		broken("no memory for a reference frame");
+	capture_still(&import->queue);
+	capture_reference(&import->queue, frame);
+	return frame;
+}
+
+/* The device works on a buffer that nobody but it holds. */
+static void works_alone(struct import *import, const struct exporter *exporter, size_t size)
+{
+	if (import->queue.fd >= 0)
+		import_stream(import, -1);
+	else if (address_is(import->address, "refdev"))
+		device_carries(import, exporter->address, exporter->seed);
+	else
+		reexport_carries(import, size, exporter->seed);
+}
+
+/* `mapped`: of a video device, the content is looked at before and after it has worked, then nobody else holds it. */
 CASE(exporter_gone, "The importer keeps the content after the exporter closed, or was killed",
-     .params = "exporter= importer= how=close size=1048576 seed=5")
+     .params = "exporter= importer= how=close size=1048576 seed=5 mapped=0")
 {
 	struct exporter exporter = {
 		.address = param_str("exporter"),
 		.size = param_u64("size"),
 		.seed = (uint32_t)param_u64("seed"),
 	};
-	bool killed = param_is("how", "kill");
+	bool killed = param_is("how", "kill"), mapped = param_u64("mapped");
 	struct import import = import_open(param_str("importer"));
+	void *reference = mapped ? reference_frame(&import) : NULL;
 	struct bufinfo baseline = bufinfo(), held;
 	struct buffer buffer;
 	size_t size = 0;
@@ -145,6 +195,8 @@ CASE(exporter_gone, "The importer keeps the content after the exporter closed, o
 	exporter.size = import_size(&import, exporter.size);
 	check(killed || param_is("how", "close"), "how is '%s', not close or kill",
 	      param_str("how"));
+	if (mapped && (!killed || import.queue.fd < 0))
+		broken("mapped=1 is for an exporter that is killed and a video device");
 	if (killed) {
 		fd = export_elsewhere(&exporter, &pid, &size);
 	} else {
@@ -156,11 +208,14 @@ CASE(exporter_gone, "The importer keeps the content after the exporter closed, o
 	err = import_try(&import, fd);
 	check(!err, "%s refused the buffer: %s", import.address, errname(err));
 	if (killed) {
-		close(fd);
+		if (!mapped)
+			close(fd);
 		kill_and_reap(pid);
 	} else {
 		buffer_close(&buffer);
 	}
+	if (mapped)
+		video_carries(&import, fd, size, reference, exporter.seed);
 
 	/* Nothing but the importer's handle holds it now, and holds it indeed. */
 	held = bufinfo();
@@ -169,14 +224,11 @@ CASE(exporter_gone, "The importer keeps the content after the exporter closed, o
 	      "%lu, %llu", size, baseline.objects, baseline.bytes, held.objects, held.bytes);
 	info("attachments", "%lu", held.attachments - baseline.attachments);
 
-	if (import.queue.fd >= 0)
-		import_stream(&import, -1);
-	else if (address_is(import.address, "refdev"))
-		device_carries(&import, exporter.address, exporter.seed);
-	else
-		reexport_carries(&import, size, exporter.seed);
+	if (!mapped)
+		works_alone(&import, &exporter, size);
 
 	import_drop(&import);
 	same_bufinfo(bufinfo(), baseline, "after the importer closed its handle,");
 	import_close(&import);
+	free(reference);
 }

@@ -30,11 +30,16 @@ def test_device_reads_what_its_exporter_left(board, exporter, importer, how, exp
 @pytest.mark.case("exporter_gone")
 @pytest.mark.over(exporter="plain exporter", importer="v4l2 importer")
 def test_queue_keeps_what_its_exporter_left(board, exporter, importer, expect):
-    """A killed exporter's buffer that a video device has queued is worked on, and then freed."""
+    """A killed exporter's buffer that a video device has queued keeps its content, and is freed."""
     # A queue keeps its buffers until VIDIOC_REQBUFS with 0, whatever became of the stream:
     # vb2_core_reqbufs(), drivers/media/common/videobuf2/videobuf2-core.c, 6.12.
     if "debugfs" not in board.type.features | board.profile.features:
         pytest.skip(f"{board.type.name} declares no debugfs, so what is left cannot be seen")
     expected = expect.streaming(exporter, importer)
-    result = board.run("exporter_gone", exporter=exporter, importer=importer, how="kill")
-    assert int(result.info["attachments"]) == expected.attaches, "in bufinfo, while it was held"
+    # First nobody but the queue holds it while it is worked on, then a mapping shows the content.
+    for mapped in (False, True):
+        result = board.run(
+            "exporter_gone", exporter=exporter, importer=importer, how="kill", mapped=mapped
+        )
+        held = int(result.info["attachments"])
+        assert held == expected.attaches, "in bufinfo, while nothing but the queue held it"
