@@ -14,6 +14,7 @@ struct exporter {
 	const char *address;
 	size_t size;
 	uint32_t seed;
+	uint64_t attaches;	/* that bufinfo has while the importer holds a buffer */
 };
 
 static void send_buffer(int socket, int fd, size_t size)
@@ -174,39 +175,32 @@ static void works_alone(struct import *import, const struct exporter *exporter, 
 		reexport_carries(import, size, exporter->seed);
 }
 
-/* `mapped`: of a video device, the content is looked at before and after it has worked, then nobody else holds it. */
-CASE(exporter_gone, "The importer keeps the content after the exporter closed, or was killed",
-     .params = "exporter= importer= how=close size=1048576 seed=5 mapped=0")
+static const char *const ends[] = { "close", "kill" };	/* how an exporter goes */
+
+/*
+ * The importer takes a buffer, its exporter goes, and the importer has it all the same. `mapped`: of a
+ * video device, the content is looked at before and after it has worked, then nobody else holds it.
+ */
+static void outlives(struct import *import, struct exporter *exporter, const char *end,
+		     const void *reference, bool mapped)
 {
-	struct exporter exporter = {
-		.address = param_str("exporter"),
-		.size = param_u64("size"),
-		.seed = (uint32_t)param_u64("seed"),
-	};
-	bool killed = param_is("how", "kill"), mapped = param_u64("mapped");
-	struct import import = import_open(param_str("importer"));
-	void *reference = mapped ? reference_frame(&import) : NULL;
+	bool killed = !strcmp(end, "kill");
 	struct bufinfo baseline = bufinfo(), held;
 	struct buffer buffer;
 	size_t size = 0;
 	pid_t pid = -1;
 	int fd, err;
 
-	exporter.size = import_size(&import, exporter.size);
-	check(killed || param_is("how", "close"), "how is '%s', not close or kill",
-	      param_str("how"));
-	if (mapped && (!killed || import.queue.fd < 0))
-		broken("mapped=1 is for an exporter that is killed and a video device");
 	if (killed) {
-		fd = export_elsewhere(&exporter, &pid, &size);
+		fd = export_elsewhere(exporter, &pid, &size);
 	} else {
-		buffer = buffer_open(exporter.address, exporter.size);
-		buffer_fill(&buffer, exporter.seed);
+		buffer = buffer_open(exporter->address, exporter->size);
+		buffer_fill(&buffer, exporter->seed);
 		size = buffer.size;
 		fd = buffer.fd;
 	}
-	err = import_try(&import, fd);
-	check(!err, "%s refused the buffer: %s", import.address, errname(err));
+	err = import_try(import, fd);
+	check(!err, "%s refused the buffer: %s", import->address, errname(err));
 	if (killed) {
 		if (!mapped)
 			close(fd);
@@ -215,20 +209,48 @@ CASE(exporter_gone, "The importer keeps the content after the exporter closed, o
 		buffer_close(&buffer);
 	}
 	if (mapped)
-		video_carries(&import, fd, size, reference, exporter.seed);
+		video_carries(import, fd, size, reference, exporter->seed);
 
 	/* Nothing but the importer's handle holds it now, and holds it indeed. */
 	held = bufinfo();
 	check(held.objects == baseline.objects + 1 && held.bytes == baseline.bytes + size,
-	      "while the importer holds %zu bytes, bufinfo went from %lu objects, %llu bytes to "
-	      "%lu, %llu", size, baseline.objects, baseline.bytes, held.objects, held.bytes);
-	info("attachments", "%lu", held.attachments - baseline.attachments);
+	      "after %s, while the importer holds %zu bytes, bufinfo went from %lu objects, %llu "
+	      "bytes to %lu, %llu", end, size, baseline.objects, baseline.bytes, held.objects,
+	      held.bytes);
+	check(held.attachments == baseline.attachments + exporter->attaches,
+	      "after %s bufinfo went from %lu attachments to %lu, expected %llu more", end,
+	      baseline.attachments, held.attachments, (unsigned long long)exporter->attaches);
 
 	if (!mapped)
-		works_alone(&import, &exporter, size);
+		works_alone(import, exporter, size);
 
-	import_drop(&import);
+	import_drop(import);
 	same_bufinfo(bufinfo(), baseline, "after the importer closed its handle,");
+}
+
+CASE(exporter_gone, "The importer keeps the content after the exporter closed, or was killed",
+     .params = "exporter= importer= how=both attaches=1 size=65536 seed=5 mapped=0")
+{
+	struct exporter exporter = {
+		.address = param_str("exporter"),
+		.seed = (uint32_t)param_u64("seed"),
+		.attaches = param_u64("attaches"),
+	};
+	struct import import = import_open(param_str("importer"));
+	bool both = param_is("how", "both"), known = both, mapped = param_u64("mapped");
+	void *reference = mapped ? reference_frame(&import) : NULL;
+
+	exporter.size = import_size(&import, param_u64("size"));
+	if (mapped && (!param_is("how", "kill") || import.queue.fd < 0))
+		broken("mapped=1 is for an exporter that is killed and a video device");
+	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
+		if (!both && !param_is("how", ends[i]))
+			continue;
+		known = true;
+		outlives(&import, &exporter, ends[i], reference, mapped);
+	}
+	if (!known)
+		broken("how is '%s', not close, kill or both", param_str("how"));
 	import_close(&import);
 	free(reference);
 }

@@ -3,7 +3,7 @@
 #include "buffer.h"
 
 CASE(import_refused, "A refused import fails the same way each time, and the buffer stays usable",
-     .params = "exporter= importer= errno= tries=8 size=1048576 seed=3")
+     .params = "exporter= importer= errno= tries=8 size=65536 seed=3")
 {
 	uint32_t seed = (uint32_t)param_u64("seed");
 	uint64_t tries = param_u64("tries");
