@@ -11,7 +11,7 @@ def fencer(device: Device) -> bool:
 
 
 def plain_buffers(device: Device) -> bool:
-    """udmabuf, or a DRM device's dumb buffers."""
+    """An exporter of plain buffers: udmabuf, or a DRM device's dumb buffers."""
     return device.exports and device.kind in ("udmabuf", "drm")
 
 
@@ -77,8 +77,12 @@ def test_sw_sync_fence_blocks_a_buffer(board, exporter):
 @pytest.mark.over(device="drm", fencer=fencer)
 def test_syncobj_timeline_is_in_order(board, device, fencer, expect):
     """Points are signalled and waited for in order, across processes and a buffer's fence."""
-    expected = expect.behaves("syncobj_timelines", device.driver)
-    result = board.run("syncobj_timeline", device=device, fencer=fencer)
-    assert result.info["timeline"] == str(int(expected)), (
-        f"DRM_CAP_SYNCOBJ_TIMELINE of {device.id} on Linux {board.kernel}"
-    )
+    claimed = expect.behaves("syncobj_timelines", device.driver)
+    board.run("syncobj_timeline", device=device, fencer=fencer, claimed=claimed)
+
+
+@pytest.mark.case("syncobj_no_timeline")
+@pytest.mark.over(device="drm")
+def test_driver_without_timelines_refuses_them(board, device):
+    """Who says that it has no syncobj timelines answers EOPNOTSUPP; that is no evidence of any."""
+    board.run("syncobj_no_timeline", device=device)
