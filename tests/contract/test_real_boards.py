@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from farm.inventory import BoardType
 from farm.lab.coordinator import Coordinator
 from farm.lab.place import ReservationState
 from farm.pytest_plugin.controls import mapping_pairs
-from farm.pytest_plugin.expectations import Pair, load_expectations
+from farm.pytest_plugin.expectations import Outcome, Pair, load_expectations
+from farm.pytest_plugin.selectors import select
+from tests.support.suite_marks import marks_of
 
 BIN = Path(sys.executable).parent
 WAIT_S = 60.0
@@ -208,6 +211,35 @@ def test_a_mapping_control_needs_no_signal_and_no_luck(real: BoardType, release:
     exporter, importer = (sure or unknown)[0]
     assert (exporter.kind.value, importer.kind.value) == ("udmabuf", "drm")
     assert all(pair not in unknown for pair in sure)
+
+
+ANSWERS = {
+    "MAP-10": "mapcache/test_map_cost.py::test_map_costs_an_entry_for_each_run",
+    "SHR-5": "sharing/test_sharing.py::test_content_outlives_its_exporter",
+    "CON-2": "constraints/test_limits.py::test_iommu_makes_scattered_memory_contiguous",
+}
+"""What a board's own hardware is asked, by the test that asks it."""
+
+
+@pytest.mark.parametrize("requirement", ANSWERS)
+def test_a_real_board_answers_what_its_hardware_is_asked(real: BoardType, requirement: str) -> None:
+    """Some importer of the board shares and maps, or the guide says why none can."""
+    profile = inventory.load_image_profile(real.image)
+    devices = inventory.devices(real, profile)
+    marks = marks_of(ANSWERS[requirement])
+    axes = next(mark.kwargs for mark in marks if mark.name == "over")
+    needed = {name for mark in marks if mark.name == "declared" for name in mark.args}
+    table, kernel = load_expectations(), KernelRelease.parse("6.12.107")
+    rows = [
+        table.find(Pair.of(exporter, importer), kernel, real.features)
+        for exporter in select(axes["exporter"], devices)
+        for importer in select(axes["importer"], devices)
+    ]
+    answered = any(row and row.outcome is Outcome.SHARED and row.maps for row in rows)
+    guide = (paths.project_root() / "docs" / "bring-up.md").read_text()
+    cannot = re.findall(rf"^\| {requirement} \|(.*)\| \S.*\|$", guide, re.M)
+    assert answered == (f"`{real.name}`" not in "".join(cannot))
+    assert needed <= real.features | profile.features
 
 
 def test_the_folder_of_board_types_takes_no_exporter_file() -> None:

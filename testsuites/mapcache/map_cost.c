@@ -50,13 +50,19 @@ CASE(map_cost, "What it costs to map and unmap a buffer of a size, in physical r
      .params = "importer= exporter=udmabuf size=1048576 run=4096 errno=0 rounds=20 warmup=3")
 {
 	uint64_t rounds = param_u64("rounds"), warmup = param_u64("warmup"), run = param_u64("run");
-	struct buffer buffer = buffer_of_runs(param_str("exporter"), param_u64("size"), run);
+	size_t size = param_u64("size"), least;
 	struct import import = import_open(param_str("importer"));
 	int refusal = param_errno("errno");
 	uint64_t *maps = calloc(rounds, sizeof(*maps)), *unmaps = calloc(rounds, sizeof(*unmaps));
+	struct buffer buffer;
 
 	if (!rounds || !maps || !unmaps)
 		broken("no memory for %llu rounds", (unsigned long long)rounds);
+	least = import_size(&import, size);
+	if (least > size)
+		skip("a frame of %s has %zu bytes: it takes no buffer of %zu", import.address, least,
+		     size);
+	buffer = buffer_of_runs(param_str("exporter"), size, run);
 	info("size", "%zu", buffer.size);
 	info("rounds", "%llu", (unsigned long long)rounds);
 	if (run) {
