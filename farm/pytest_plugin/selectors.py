@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 from collections.abc import Callable, Iterable
 
 from farm.errors import UsageError
@@ -63,7 +65,12 @@ def select(selector: Selector, devices: Iterable[Device]) -> list[Device]:
 
 
 def describe(selector: Selector) -> str:
-    """Return what a selector asks for, as said in a skip."""
-    if callable(selector):
-        return str(getattr(selector, "__name__", "device of that kind"))
-    return selector
+    """Return what a selector asks for, as said in a skip: "declares no …".
+
+    Of a function that is its docstring's first sentence, without the article: "A codec that …".
+    """
+    if not callable(selector):
+        return selector
+    first = re.split(r"\.\s", inspect.getdoc(selector) or "", maxsplit=1)[0]
+    said = " ".join(first.split()).removesuffix(".")
+    return re.sub("^An? ", "", said) or "device of that kind"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from farm import paths
 from farm.errors import UsageError
 from farm.model import Device, DeviceKind
 from farm.pytest_plugin.selectors import WORDS, describe, select
+from tests.support.suite_marks import suite_module
 
 
 def device(name: str, kind: DeviceKind, **flags: bool) -> Device:
@@ -58,10 +62,17 @@ def test_memory_is_that_of_the_first_driver_there_is() -> None:
 
 def test_a_function_chooses() -> None:
     def fast_one(one: Device) -> bool:
+        """A device that is fast, or
+        says so. Nobody asks it twice.
+        """
         return one.id.startswith("v")
 
     assert [one.id for one in select(fast_one, DEVICES)] == ["vgem", "vivid", "vkms"]
-    assert describe(fast_one) == "fast_one"
+    assert describe(fast_one) == "device that is fast, or says so"
+
+
+def test_a_function_that_says_nothing_is_of_some_kind() -> None:
+    assert describe(lambda one: one.imports) == "device of that kind"
 
 
 def test_an_unknown_word_names_the_nearest() -> None:
@@ -72,3 +83,21 @@ def test_an_unknown_word_names_the_nearest() -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_chooses_something_and_not_everything(word: str) -> None:
     assert 0 < len(select(word, DEVICES)) <= len(DEVICES)
+
+
+def chosen_by_functions() -> list[Callable[[Device], bool]]:
+    found = []
+    for path in sorted(paths.testsuites().glob("*/test_*.py")):
+        for test in vars(suite_module(path)).values():
+            for mark in getattr(test, "pytestmark", []):
+                axes = mark.kwargs.values() if mark.name == "over" else ()
+                found += [selector for selector in axes if callable(selector)]
+    return found
+
+
+def test_every_function_of_the_suites_says_what_it_chooses() -> None:
+    found = chosen_by_functions()
+    assert found
+    for selector in found:
+        assert (selector.__doc__ or "").startswith(("A ", "An ")), selector.__qualname__
+        assert len(describe(selector).split()) > 2, selector.__qualname__
