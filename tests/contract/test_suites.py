@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from farm.board import payload
 from farm.board.kernel import KernelRelease
 from farm.model import Device
 from farm.pytest_plugin.expectations import Expectations, load_expectations
-from farm.pytest_plugin.selectors import Selector, select
+from farm.pytest_plugin.selectors import Selector, describe, select
 from farm.requirements import load_requirements
 from farm.suites import FILE_NAME, load_suite
+from tests.support.suite_marks import suite_module
 
 SUITES = sorted(file.parent for file in paths.testsuites().glob("*/suite.toml"))
 BOOTED = {
@@ -65,11 +65,7 @@ def cases() -> dict[str, payload.CaseInfo]:
 def suite_tests() -> Iterator[SuiteTest]:
     for folder in SUITES:
         for file in sorted(folder.glob("test_*.py")):
-            spec = importlib.util.spec_from_file_location(f"suite_{folder.name}_{file.stem}", file)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            for name, found in vars(module).items():
+            for name, found in vars(suite_module(file)).items():
                 if name.startswith("test_") and isinstance(found, FunctionType):
                     yield SuiteTest(folder.name, found)
 
@@ -92,6 +88,13 @@ def test_is_described_in_one_sentence(test: SuiteTest) -> None:
     said = (test.function.__doc__ or "").strip()
     assert said.endswith("."), "a test says what it checks and why, in one sentence"
     assert "\n" not in said
+
+
+@each_test
+def test_functions_that_choose_devices_say_which(test: SuiteTest) -> None:
+    for selector in filter(callable, test.axes().values()):
+        assert (selector.__doc__ or "").startswith(("A ", "An ")), selector.__qualname__
+        assert len(describe(selector).split()) > 2, selector.__qualname__
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from farm import paths
 
 def suite_module(path: Path) -> ModuleType:
     """Return a suite's file as a module of its own."""
-    spec = importlib.util.spec_from_file_location(f"suite_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"suite_{path.parent.name}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from farm import paths
 from farm.errors import UsageError
 from farm.model import Device, DeviceKind
 from farm.pytest_plugin.selectors import WORDS, describe, select
-from tests.support.suite_marks import suite_module
 
 
 def device(name: str, kind: DeviceKind, **flags: bool) -> Device:
@@ -83,21 +79,3 @@ def test_an_unknown_word_names_the_nearest() -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_chooses_something_and_not_everything(word: str) -> None:
     assert 0 < len(select(word, DEVICES)) <= len(DEVICES)
-
-
-def chosen_by_functions() -> list[Callable[[Device], bool]]:
-    found = []
-    for path in sorted(paths.testsuites().glob("*/test_*.py")):
-        for test in vars(suite_module(path)).values():
-            for mark in getattr(test, "pytestmark", []):
-                axes = mark.kwargs.values() if mark.name == "over" else ()
-                found += [selector for selector in axes if callable(selector)]
-    return found
-
-
-def test_every_function_of_the_suites_says_what_it_chooses() -> None:
-    found = chosen_by_functions()
-    assert found
-    for selector in found:
-        assert (selector.__doc__ or "").startswith(("A ", "An ")), selector.__qualname__
-        assert len(describe(selector).split()) > 2, selector.__qualname__

@@ -79,10 +79,3 @@ def test_syncobj_timeline_is_in_order(board, device, fencer, expect):
     """Points are signalled and waited for in order, across processes and a buffer's fence."""
     claimed = expect.behaves("syncobj_timelines", device.driver)
     board.run("syncobj_timeline", device=device, fencer=fencer, claimed=claimed)
-
-
-@pytest.mark.case("syncobj_no_timeline")
-@pytest.mark.over(device="drm")
-def test_driver_without_timelines_refuses_them(board, device):
-    """Who says that it has no syncobj timelines answers EOPNOTSUPP; that is no evidence of any."""
-    board.run("syncobj_no_timeline", device=device)
