@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -105,6 +106,21 @@ class DeviceFile(BaseModel, extra="forbid", frozen=True):
         return Device(**self.model_dump())
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A device that is there and that no test uses: how it is found, and why it is left out."""
+
+    address: str
+    reason: str
+
+
+class LeftOutFile(BaseModel, extra="forbid", frozen=True):
+    """One entry of ``left_out:``; the address is of a kind that a board can be searched for."""
+
+    address: str = Field(pattern=r"^(drm|v4l2|m2m|heap):[!-~]{1,80}$")
+    reason: str = Field(min_length=20)
+
+
 def check_features(file: YamlFile, at: tuple[str, ...], features: list[str]) -> None:
     """Make sure that each feature is one of :data:`FEATURES`.
 
@@ -135,3 +151,26 @@ def read_devices(
             raise file.error((*at, number, "id"), f"the device '{entry.id}' stands here twice")
         seen.add(entry.id)
     return tuple(entry.device() for entry in entries)
+
+
+def read_left_out(
+    file: YamlFile,
+    at: tuple[str, ...],
+    entries: Iterable[LeftOutFile],
+    devices: Iterable[Device],
+) -> tuple[LeftOut, ...]:
+    """Return what a list of entries leaves out.
+
+    Raises:
+        ConfigError: one of it is declared as well, in the same file.
+    """
+    declared = {device.address for device in devices}
+    left = []
+    for number, entry in enumerate(entries):
+        if entry.address in declared:
+            raise file.error(
+                (*at, number, "address"),
+                f"'{entry.address}' is declared among the devices as well",
+            )
+        left.append(LeftOut(entry.address, " ".join(entry.reason.split())))
+    return tuple(left)

@@ -19,11 +19,14 @@ from farm import paths
 from farm.declarations import (
     FEATURES,
     DeviceFile,
+    LeftOut,
+    LeftOutFile,
     Name,
     ProfileName,
     Source,
     check_features,
     read_devices,
+    read_left_out,
 )
 from farm.errors import ConfigError, UsageError
 from farm.model import Device
@@ -43,6 +46,7 @@ __all__ = [
     "FirmwareSource",
     "HealthRule",
     "ImageProfile",
+    "LeftOut",
     "Limits",
     "SourceKernel",
     "SshAccess",
@@ -192,6 +196,7 @@ class BoardType:
     virtual: VirtualHardware | None
     untested: str = ""
     claims: tuple[Claim, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     health: HealthRule = HealthRule()
     known_complaints: tuple[re.Pattern[str], ...] = ()
 
@@ -275,6 +280,7 @@ class _FarmSection(BaseModel, extra="forbid", frozen=True):
     virtual: _VirtualFile | None = None
     untested: str = ""
     claims: list[_ClaimFile] = []
+    left_out: list[LeftOutFile] = []
 
 
 def load_board_type(path: Path) -> BoardType:
@@ -334,6 +340,7 @@ def load_board_type(path: Path) -> BoardType:
             Claim(entry.about, " ".join(entry.says.split()), entry.sources)
             for entry in section.claims
         ),
+        left_out=read_left_out(file, ("farm", "left_out"), section.left_out, devices),
     )
 
 

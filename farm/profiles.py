@@ -19,11 +19,14 @@ from pydantic import BaseModel, Field
 from farm import paths
 from farm.declarations import (
     DeviceFile,
+    LeftOut,
+    LeftOutFile,
     Name,
     PackageName,
     ProfileName,
     check_features,
     read_devices,
+    read_left_out,
 )
 from farm.errors import UsageError
 from farm.model import Device
@@ -62,11 +65,12 @@ class ImageProfile:
 
     User space comes from ``suite``; the kernel from the first of ``kernel_suites`` that has it:
     the package ``kernel``, or one built from ``source``. ``modules`` are loaded in order,
-    ``extra_modules`` lie in the image for who wants to load them; ``module_sources`` are folders of
-    kernel modules that are built with the kernel. ``hardware`` says by device id what this kernel's
-    driver of a board's device does otherwise than the board type declares, ``slowness`` how many
-    times as long as the board type's time limits it may take, ``known_complaints`` what its log
-    may say without failing a test. Where ``installed``, the board has a system of its own, and only
+    ``extra_modules`` lie in the image for who wants to load them; ``module_sources`` are
+    folders of kernel modules that are built with the kernel. ``hardware`` says by device id
+    what this kernel's driver of a board's device does otherwise than the board type declares,
+    ``slowness`` how many times as long as the board type's time limits it may take,
+    ``known_complaints`` what its log may say without failing a test, ``left_out`` what it has
+    and no test uses. Where ``installed``, the board has a system of its own, and only
     ``features`` and ``devices`` say anything about it.
     """
 
@@ -88,6 +92,7 @@ class ImageProfile:
     installed: bool = False
     slowness: float = 1.0
     known_complaints: tuple[KnownComplaint, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class _SourceFile(BaseModel, extra="forbid", frozen=True):
@@ -124,6 +129,7 @@ class _ImageFile(BaseModel, extra="forbid", frozen=True):
     hardware: dict[str, _AmendmentFile] = {}
     slowness: float = Field(default=1.0, ge=1.0, le=100.0)
     known_complaints: list[_KnownComplaintFile] = []
+    left_out: list[LeftOutFile] = []
 
 
 class _InstalledFile(BaseModel, extra="forbid", frozen=True):
@@ -132,6 +138,7 @@ class _InstalledFile(BaseModel, extra="forbid", frozen=True):
     installed: Literal[True]
     features: list[str] = []
     devices: list[DeviceFile] = []
+    left_out: list[LeftOutFile] = []
 
 
 def load_image_profile(name: str) -> ImageProfile:
@@ -239,6 +246,7 @@ def _load(path: Path) -> ImageProfile:
     sources = _inside(file, ("module_sources",), content.module_sources, paths.testsuites())
     if sources and source is None:
         raise file.error(("module_sources",), "modules are built with a kernel from 'source' only")
+    devices = read_devices(file, ("devices",), content.devices)
     return ImageProfile(
         name=path.stem,
         description=content.description,
@@ -249,7 +257,7 @@ def _load(path: Path) -> ImageProfile:
         modules=tuple(content.modules),
         module_options=dict(content.module_options),
         features=frozenset(content.features),
-        devices=read_devices(file, ("devices",), content.devices),
+        devices=devices,
         kernel_suites=(content.kernel_suite or content.suite,),
         source=source,
         extra_modules=tuple(content.extra_modules),
@@ -263,6 +271,7 @@ def _load(path: Path) -> ImageProfile:
             KnownComplaint(_regex(file, number, one.line), one.reason)
             for number, one in enumerate(content.known_complaints)
         ),
+        left_out=read_left_out(file, ("left_out",), content.left_out, devices),
     )
 
 
@@ -277,6 +286,7 @@ def _regex(file: YamlFile, number: int, text: str) -> re.Pattern[str]:
 def _installed(file: YamlFile) -> ImageProfile:
     content = file.validate(_InstalledFile)
     check_features(file, ("features",), content.features)
+    devices = read_devices(file, ("devices",), content.devices)
     return ImageProfile(
         name=file.path.stem,
         description=content.description,
@@ -287,9 +297,10 @@ def _installed(file: YamlFile) -> ImageProfile:
         modules=(),
         module_options={},
         features=frozenset(content.features),
-        devices=read_devices(file, ("devices",), content.devices),
+        devices=devices,
         kernel_suites=(),
         installed=True,
+        left_out=read_left_out(file, ("left_out",), content.left_out, devices),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farm.board.kernel import KernelRelease
 from farm.board.result import CaseResult
-from farm.errors import ControlError, TestBroken
+from farm.errors import ControlError, NoExpectation, TestBroken
 from farm.image.bundles import Bundle
 from farm.model import Device, Verdict
 from farm.pytest_plugin.board import Board, CaseFailed
@@ -23,6 +23,7 @@ __all__ = [
     "ControlError",
     "Device",
     "KernelRelease",
+    "NoExpectation",
     "Programs",
     "Stress",
     "SubCase",

@@ -78,6 +78,7 @@ def test_the_guide_ends_in_a_passing_run(own_farm: Any, tmp_path: Path) -> None:
     said = log.read_text()
     assert code == 0, f"exit {code}; the end of what it said:\n{said[-3000:]}"
     assert "no IOMMU is declared, but sysfs has 4 groups" in said
+    assert "the board has drm:bochs-drm, drm:cirrus, drm:vgem, drm:virtio_gpu, v4l2:" in said
     assert re.search(r"my-board +6\.\S+ +\d+ PASS, \d+ SKIP *$", said, re.M), said
     assert "3 passed, " in said
 

@@ -42,6 +42,9 @@ farm:
     - about: iommu
       says: the display is behind an IOMMU
       sources: [6.12.107 drivers/iommu/rockchip-iommu.c]
+  left_out:
+    - address: m2m:rga
+      reason: three nodes of one address, which map otherwise than each other
 """
 
 
@@ -61,6 +64,7 @@ def test_a_good_config_becomes_a_board_type(tmp_path: Path) -> None:
     assert (device.coherent, device.dma_mask_bits) == (False, 32)
     assert board_type.untested == "never run"
     assert [claim.about for claim in board_type.claims] == [inventory.Topic.IOMMU]
+    assert [left.address for left in board_type.left_out] == ["m2m:rga"]
     assert board_type.ssh.key == tmp_path / "keys" / "shelf"
     assert board_type.ssh.known_hosts == tmp_path / "known_hosts"
 
@@ -84,6 +88,9 @@ def test_a_good_config_becomes_a_board_type(tmp_path: Path) -> None:
         ("[6.12 arch", "[the arch", 18, "pattern"),
         ("[6.12.107 drivers/iommu/rockchip-iommu.c]", "[]", 28, "at least 1 item"),
         ("about: iommu", "about: mmu", 26, "'iommu'"),
+        ("address: m2m:rga", "address: drm:rockchip", 30, "declared among the devices as well"),
+        ("address: m2m:rga", "address: rga", 30, "pattern"),
+        ("reason: three", "reasons: three", 31, "did you mean 'reason'?"),
         ("    key: keys/shelf", "    host_key: ssh-rsa AAAA", 23, "only one of"),
     ],
 )

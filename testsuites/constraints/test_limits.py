@@ -2,7 +2,8 @@
 
 import pytest
 
-from farm.pytest_plugin.api import Device, control
+from farm.pytest_plugin.api import Device, NoExpectation, control
+from farm.pytest_plugin.undeclared import undeclared
 
 KIB, MIB = 1 << 10, 1 << 20
 PAGE = 4 * KIB
@@ -120,3 +121,22 @@ def test_memory_of_the_board_is_reported(board):
     if any(one.kind == "udmabuf" for one in board.devices):
         assert topology["udmabuf"].get("device") == "yes"
     assert topology["cma"] or topology["absent"]["cma"]
+
+
+@pytest.mark.requirement("CON-7")
+@pytest.mark.case("devices_found")
+def test_every_device_is_declared_or_left_out(board):
+    """A DRM driver, video device or heap of which neither says a word is NEW: nothing tests it."""
+    told = board.run("devices_found").info
+    found = [address for key, address in told.items() if key.startswith("device.")]
+    names = (board.type.name, board.profile.name)
+    if any(one.kind in ("drm", "v4l2", "m2m", "heap") for one in board.devices):
+        known = len(found) - len(undeclared(found, board.devices, ()))
+        control(known, f"of what {names[0]} with {names[1]} declares nothing was found")
+    left_out = (*board.type.left_out, *board.profile.left_out)
+    new = undeclared(found, board.devices, (one.address for one in left_out))
+    if new:
+        raise NoExpectation(
+            f"the board has {', '.join(new)}, and neither {names[0]} nor {names[1]} declares it; "
+            f"declare what is to be tested, leave out the rest with a reason (left_out:)"
+        )
