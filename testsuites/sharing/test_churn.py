@@ -25,6 +25,7 @@ def leaky_pairs(exporters, importers, expect) -> str:
     return "+".join(lost) or "none"
 
 
+@pytest.mark.long
 @pytest.mark.requirement("SHR-8")
 @pytest.mark.case("share_churn")
 def test_sharing_churn_leaks_nothing(board, expect, stress):
