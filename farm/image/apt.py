@@ -36,6 +36,8 @@ _ACQUIRE = re.compile(
     r"Acquire::(https?|ftp|Retries|ForceIPv[46]|Check-Valid-Until|Check-Date)\b", re.I
 )
 _TIMEOUT_S = 900.0
+_NOT_FOUND = "No packages found"
+"""What apt-cache says for a name that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class AptRoot:
 
         Raises:
             PackageGone: the suite has no such package.
+            ImageError: apt itself fails.
         """
         try:
             text = self._run("apt-cache", "show", "--no-all-versions", name)
@@ -176,6 +179,8 @@ class AptRoot:
                 depends=", ".join(record.get(k, "") for k in ("pre-depends", "depends")),
             )
         except (ImageError, StopIteration, KeyError, ValueError) as error:
+            if isinstance(error, ImageError) and _NOT_FOUND not in str(error):
+                raise
             raise PackageGone(
                 f"package {name!r} is not in Debian suite {self._suite!r}",
                 package=name,
@@ -259,7 +264,8 @@ def _sha256(path: Path) -> str:
 def apt_root(suite: str, parent: Path, *, architecture: str = "arm64") -> Iterator[AptRoot]:
     """Enter a private apt root for one suite on the host's own mirror; it is gone afterwards.
 
-    It is made below ``parent``.
+    It is made below ``parent``, where nobody may sweep meanwhile: of the cache's folders, hold
+    :func:`farm.image.cache.building`.
 
     Raises:
         ImageError: no apt or no archive keys on this machine.

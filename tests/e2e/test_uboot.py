@@ -11,7 +11,7 @@ import pytest
 from farm import events
 from farm.errors import ImageError
 from farm.image import apt, fetch_firmware
-from farm.image.cache import packages_dir
+from farm.image.cache import building, packages_dir
 from farm.inventory import FirmwareSource, load_image_profile
 from farm.model import Verdict
 
@@ -55,7 +55,7 @@ def test_a_run_through_uboot(own_farm: Any, board_type: str) -> None:
 def unpack_kernel(folder: Path) -> Path:
     """Unpack the packages of Debian 13's kernel and return the folder."""
     profile = load_image_profile("debian-13")
-    with apt.apt_root(profile.suite, packages_dir()) as archive:
+    with building(), apt.apt_root(profile.suite, packages_dir()) as archive:
         archive.update()
         packages = archive.resolve_kernel(profile.kernel)
         for file in archive.fetch(packages, packages_dir(), lambda _: None):

@@ -27,13 +27,13 @@ _INSTALL_S = 300.0
 def _runner(folder: Path) -> Path:
     """Return an archive of igt_runner, its libraries and the QEMU that runs it."""
     store = cache.packages_dir()
-    with apt.apt_root("sid", folder, architecture="amd64") as archive:
+    with cache.building(), apt.apt_root("sid", folder, architecture="amd64") as archive:
         archive.update()
         found = archive.with_dependencies(["igt-gpu-tools"])
         kept = [one for one in found if one.name.startswith(("lib", "zlib", "igt-gpu-tools"))]
         for file in archive.fetch(kept, store, print):
             apt.unpack(file, folder / "amd64")
-    with apt.apt_root("sid", folder) as archive:
+    with cache.building(), apt.apt_root("sid", folder) as archive:
         archive.update()
         (package,) = archive.fetch([archive.lookup("qemu-user")], store, print)
     made = folder / "runner"
