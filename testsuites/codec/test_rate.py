@@ -19,7 +19,7 @@ QUICK = {("240p", 2), ("360p", 2), ("360p", 4), ("360p", 8), ("720p", 2), ("1080
 SHORTEST = ("360p", 2)
 """The one point that is not marked ``long``."""
 
-WINDOWS, LEAST_FRAMES = 5, 6
+WINDOWS, LEAST_FRAMES = 5, 4
 """How often a point is measured, for 400 ms or so many frames at the least.
 
 Once on exact boards, where one window is as the next, and 30 frames of 1080p took over ten minutes.
