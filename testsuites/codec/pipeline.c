@@ -12,10 +12,21 @@
 #define FRAME_WAIT_MS 5000
 #define WARM_MOST 64u	/* frames until each buffer of each stage has been through */
 
+struct size {
+	uint32_t width, height;
+};
+
+/* The first is all cases'; what else camera and encoder may both have. */
+static const struct size sizes[] = {
+	{ FRAME_WIDTH, FRAME_HEIGHT }, { 640, 480 }, { 800, 600 }, { 1280, 720 }, { 1920, 1080 },
+};
+#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
+
 struct pipeline {
 	struct import camera;
 	struct codec codec;
 	struct display display;
+	struct size size, other;	/* other: what it can change to, the same if to none */
 	struct pool raw;
 	struct shown shown[POOL_MAX];	/* by the number of the decoded buffer */
 	uint32_t was_shown;		/* bit i: that one */
@@ -23,31 +34,76 @@ struct pipeline {
 	uint32_t camera_frames;
 };
 
+static bool camera_has(struct v4l2_queue *camera, const struct size *size)
+{
+	return m2m_has_size(camera, FRAME_FOURCC, size->width, size->height) &&
+	       !v4l2_format_raw(camera, size->width, size->height, FRAME_FOURCC) &&
+	       camera->width == size->width && camera->height == size->height;
+}
+
+static struct size other_size(struct pipeline *pipeline)
+{
+	for (size_t i = 1; i < SIZES; i++)
+		if (codec_takes(&pipeline->codec, FRAME_FOURCC, sizes[i].width, sizes[i].height) &&
+		    camera_has(&pipeline->camera.queue, &sizes[i]))
+			return sizes[i];
+	return sizes[0];
+}
+
+static struct picture picture_in(const struct size *size)
+{
+	return picture_of(FRAME_FOURCC, size->width, size->height);
+}
+
+/* Both codecs, for frames of the pipeline's size and, later, of the other one. */
+static void start_codecs(struct pipeline *pipeline)
+{
+	const struct size *size = &pipeline->size;
+	struct picture now = picture_in(size), other = picture_in(&pipeline->other);
+
+	codec_start(&pipeline->codec, FRAME_FOURCC, size->width, size->height, DEPTH,
+		    now.size > other.size ? &now : &other);
+}
+
+/* Camera, codecs and display for frames of the pipeline's size, and buffers for the camera's. */
+static void set_up(struct pipeline *pipeline)
+{
+	struct v4l2_queue *camera = &pipeline->camera.queue;
+	const struct size *size = &pipeline->size;
+	size_t stride;
+
+	v4l2_format(camera, size->width, size->height, FRAME_FOURCC);
+	start_codecs(pipeline);
+	stride = pipeline->codec.picture.component[0].stride;
+	if (camera->fourcc != FRAME_FOURCC || camera->width != size->width ||
+	    camera->height != size->height || camera->stride != stride)
+		skip("the camera's frames are %ux%u %.4s of %u bytes a line, the encoder's %zu",
+		     camera->width, camera->height, (const char *)&camera->fourcc, camera->stride,
+		     stride);
+	v4l2_rate(camera, 25);
+	v4l2_request(camera, V4L2_MEMORY_DMABUF, pipeline->codec.raws);
+	if (camera->count != pipeline->codec.raws)
+		skip("the camera has %u buffers, the encoder %u", camera->count,
+		     pipeline->codec.raws);
+	pool_close(&pipeline->raw);
+	pipeline->raw = pool_open(param_str("raw"), camera->count, camera->size);
+	display_resize(&pipeline->display, size->width, size->height);
+	pipeline->on_display = -1;
+}
+
 static struct pipeline open_pipeline(void)
 {
 	struct pipeline pipeline = {
 		.camera = import_open(param_str("camera")),
 		.codec = codec_open(param_str("codec"), param_fourcc("coded"), param_str("out")),
 		.display = display_open(param_str("display"), FRAME_WIDTH, FRAME_HEIGHT),
-		.on_display = -1,
+		.size = sizes[0],
 	};
-	struct picture picture = picture_of(FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT);
-	struct v4l2_queue *camera = &pipeline.camera.queue;
 
-	codec_start(&pipeline.codec, FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT, DEPTH, &picture);
-	if (camera->fourcc != FRAME_FOURCC || camera->width != FRAME_WIDTH ||
-	    camera->height != FRAME_HEIGHT ||
-	    camera->stride != pipeline.codec.picture.component[0].stride)
-		skip("the camera's frames are %ux%u %.4s of %u bytes a line, the encoder's %zu",
-		     camera->width, camera->height, (const char *)&camera->fourcc, camera->stride,
-		     pipeline.codec.picture.component[0].stride);
-	capture_still(camera);
-	v4l2_rate(camera, 25);
-	v4l2_request(camera, V4L2_MEMORY_DMABUF, pipeline.codec.raws);
-	if (camera->count != pipeline.codec.raws)
-		skip("the camera has %u buffers, the encoder %u", camera->count,
-		     pipeline.codec.raws);
-	pipeline.raw = pool_open(param_str("raw"), camera->count, camera->size);
+	v4l2_request(&pipeline.camera.queue, V4L2_MEMORY_DMABUF, 0);	/* whose format is fixed till then */
+	pipeline.other = other_size(&pipeline);
+	capture_still(&pipeline.camera.queue);
+	set_up(&pipeline);
 	return pipeline;
 }
 
@@ -135,7 +191,7 @@ static void warm_up(struct pipeline *pipeline)
 /* The CRC of what the display shows of a buffer of its own with this content. */
 static uint32_t own_crc(struct display *display, const void *content)
 {
-	struct shown own = display_own(display, content, FRAME_WIDTH * 4);
+	struct shown own = display_own(display, content, display->mode.hdisplay * 4u);
 	uint32_t crc;
 
 	display_show(display, &own);
@@ -147,7 +203,7 @@ static uint32_t own_crc(struct display *display, const void *content)
 /* What is on the display is the decoder's buffer, and how far that is the camera's picture, any of them. */
 static struct difference compare_shown(struct pipeline *pipeline)
 {
-	struct picture picture = picture_of(FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT);
+	struct picture picture = picture_in(&pipeline->size);
 	struct buffer *raw = &pipeline->raw.buffer[0];
 	struct buffer *shown = &pipeline->codec.out.buffer[pipeline->on_display];
 	uint32_t seen = display_crc(&pipeline->display), expected, changed;
@@ -205,23 +261,42 @@ CASE(pipeline, "A camera's frames are encoded, decoded and shown, each buffer sh
 	close_pipeline(&pipeline);
 }
 
+/* What the display has of decoded buffers goes, and the display goes dark. */
+static void forget_shown(struct pipeline *pipeline)
+{
+	for (uint32_t i = 0; i < POOL_MAX; i++)
+		if (pipeline->shown[i].fb)
+			display_forget(&pipeline->display, &pipeline->shown[i]);
+}
+
 /* Both codecs anew, wherever they are; with other buffers for decoded frames, or the same. */
 static void restart_codecs(struct pipeline *pipeline, bool others)
 {
-	struct picture picture = picture_of(FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT);
 	struct codec *codec = &pipeline->codec;
-	struct pool *out = &codec->out;
 
 	v4l2_stream(&pipeline->camera.queue, false);
 	codec_stop_decoder(codec);
-	for (uint32_t i = 0; others && i < out->count; i++) {
-		if (pipeline->shown[i].fb)
-			display_forget(&pipeline->display, &pipeline->shown[i]);
-		pipeline->shown[i] = (struct shown){ 0 };
-		pool_replace(out, i, codec->exporter);
-	}
+	if (others)
+		forget_shown(pipeline);
+	for (uint32_t i = 0; others && i < codec->out.count; i++)
+		pool_replace(&codec->out, i, codec->exporter);
 	pipeline->on_display = -1;	/* the decoder gets them all; the next frame sets the mode */
-	codec_start(codec, FRAME_FOURCC, FRAME_WIDTH, FRAME_HEIGHT, DEPTH, &picture);
+	start_codecs(pipeline);
+	start_camera(pipeline);
+}
+
+/* All of it at the other size; what is on its way is lost. */
+static void resize(struct pipeline *pipeline)
+{
+	struct size now = pipeline->size;
+
+	v4l2_stream(&pipeline->camera.queue, false);
+	v4l2_request(&pipeline->camera.queue, V4L2_MEMORY_DMABUF, 0);
+	codec_stop_decoder(&pipeline->codec);
+	forget_shown(pipeline);
+	pipeline->size = pipeline->other;
+	pipeline->other = now;
+	set_up(pipeline);
 	start_camera(pipeline);
 }
 
@@ -241,12 +316,15 @@ static void churn(struct worker *worker)
 {
 	struct pipeline pipeline = open_pipeline();
 	struct v4l2_queue *camera = &pipeline.camera.queue;
+	const struct size other = pipeline.other;
+	bool resizes = other.width != pipeline.size.width || other.height != pipeline.size.height;
 	struct difference difference;
+	uint32_t resized = 0;
 
 	start_camera(&pipeline);
 	one_frame(&pipeline);
 	while (next_round(worker)) {
-		uint32_t what = decide(worker, 5), index = decide(worker, pipeline.codec.raws);
+		uint32_t what = decide(worker, 6), index = decide(worker, pipeline.codec.raws);
 
 		switch (what) {
 		case 0:
@@ -266,11 +344,20 @@ static void churn(struct worker *worker)
 			v4l2_stream(camera, false);
 			start_camera(&pipeline);
 			break;
+		case 4:
+			if (resizes)
+				resize(&pipeline);
+			resized += resizes;
+			break;
 		default:
 			break;	/* one frame more */
 		}
 		one_frame(&pipeline);
-		worker->operations += 1 + (what < 4);
+		worker->operations += 1 + (what < 5);
+	}
+	if (resizes && !resized) {
+		resize(&pipeline);	/* once at the least, however short it is */
+		resized++;
 	}
 	for (uint32_t i = 0; i < pipeline.codec.raws; i++)	/* the last of which is in raw[0] */
 		one_frame(&pipeline);
@@ -278,10 +365,13 @@ static void churn(struct worker *worker)
 	difference = compare_shown(&pipeline);
 	info("equal", "%s", isinf(difference.psnr) ? "yes" : "no");
 	info("psnr", "%.1f", difference.psnr);
+	if (resizes)
+		info("other_size", "%ux%u", other.width, other.height);
+	info("resized", "%u", resized);
 	close_pipeline(&pipeline);
 }
 
-CASE(pipeline_churn, "A pipeline survives restarts, drains and new buffers, and gives everything back",
+CASE(pipeline_churn, "A pipeline survives restarts, drains, new buffers and sizes, and gives all back",
      .timeout_ms = 120000,
      .params = "camera= codec= coded= display= raw=udmabuf out=udmabuf seed=1 ms=500 rounds=0")
 {

@@ -71,6 +71,11 @@ void display_close(struct display *display)
 	display->fd = -1;
 }
 
+void display_resize(struct display *display, uint32_t width, uint32_t height)
+{
+	display->mode = mode_of(width, height);
+}
+
 /* --- framebuffers ---------------------------------------------------------------------------------- */
 
 static uint32_t add_fb(struct display *display, uint32_t handle, uint32_t stride)

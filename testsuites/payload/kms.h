@@ -25,6 +25,8 @@ struct shown {
 /* Opens "drm:…", becomes its master, and takes its first CRTC and connector. */
 struct display display_open(const char *address, uint32_t width, uint32_t height);
 void display_close(struct display *display);	/* the CRTC off first */
+/* Framebuffers of another size from now on; the next display_show() sets the mode for them. */
+void display_resize(struct display *display, uint32_t width, uint32_t height);
 
 /* Imports a dma-buf as a framebuffer of the display's size, or frees one with its handle. */
 struct shown display_import(struct display *display, int dmabuf, uint32_t stride);
