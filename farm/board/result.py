@@ -15,6 +15,12 @@ from farm.model import Absent, Sample
 WHOLE_CASE = "case"
 """Phase of the samples that bracket the whole case."""
 
+PAUSED = "paused"
+"""Stands among the absent counters for those that :data:`WHOLE_CASE` alone does not have.
+
+They did not count while the case took times; the reason ends in ``: NAME, NAME…``.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
@@ -97,7 +103,9 @@ class CaseResult:
         if found:
             return found
         for absent in self.absent:
-            if absent.counter == name:
+            behind = absent.reason.rpartition(": ")[2].split(", ")
+            paused = absent.counter == PAUSED and phase == WHOLE_CASE and name in behind
+            if absent.counter == name or paused:
                 raise ControlError(
                     f"case {self.case}: {name} could not be counted: {absent.reason}"
                 )

@@ -15,6 +15,7 @@ import pytest
 
 from farm import events
 from farm.board.ktap import MAX_BLOCK
+from farm.board.result import PAUSED
 from farm.model import Verdict
 
 pytestmark = pytest.mark.e2e
@@ -209,10 +210,14 @@ def test_what_a_case_leaves_behind_fails_it_and_no_other(
         ("leaks_on_purpose", 1, Verdict.PASS),
         ("leaks_a_descriptor", 1, Verdict.ERROR),
         ("frees_late", 1, Verdict.PASS),
+        ("takes_times", 1, Verdict.PASS),
     ]
     reasons = [one.reason for one in found if isinstance(one, events.CaseFinished)]
     assert "dma_buf_left: 1 count left" in reasons[0] and "udmabuf of 16384 bytes" in reasons[0]
     assert "dma_fence_left: 1 count left" in reasons[2]
+    timed = next(one for one in reversed(found) if isinstance(one, events.CaseFinished))
+    (paused,) = (one.reason for one in timed.absent if one.counter == PAUSED)
+    assert ": dma_map_sg, " in paused and "dma_fence" not in paused
 
 
 def test_a_stream_that_cannot_be_believed_is_no_verdict(run_pytest: Pytest, tmp_path: Path) -> None:

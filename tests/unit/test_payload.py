@@ -447,7 +447,7 @@ def test_a_counter_is_counted_in_the_first_way_that_works(serving: Serving) -> N
 
 def test_opening_counters_again_replaces_them(serving: Serving) -> None:
     serving.send(
-        "counters a=level:B:1:/proc/meminfo#MemTotal a=irq:x wall=irq:CPU",
+        "counters a=level:B:1:/proc/meminfo#MemTotal a=irq:x wall=irq:CPU paused=irq:CPU",
         "run 1 0 self_pass",
         "counters b=irq:no-such-interrupt",
     )
@@ -455,6 +455,7 @@ def test_opening_counters_again_replaces_them(serving: Serving) -> None:
     assert serving.until("counters done")[1:] == [
         "error counter 'a=irq:x' has a name that is taken",
         "error counter 'wall=irq:CPU' has a name that is taken",
+        "error counter 'paused=irq:CPU' has a name that is taken",
         "counters done",
     ]
     assert any(" name=a " in line for line in serving.until("# end id=1 samples=2"))

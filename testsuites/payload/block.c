@@ -52,7 +52,8 @@ static const char *absence_of(size_t counter)
 
 /*
  * A counter that could not be trusted in one window is absent from the whole block: what the other
- * windows of the same phase counted would add up to too little.
+ * windows of the same phase counted would add up to too little. What paused between windows did count
+ * in each of them: it is absent from the whole case only, see write_paused().
  */
 static void find_absences(const struct report *report, const struct reading *begin,
 			  const struct reading *end)
@@ -72,7 +73,8 @@ static void find_absences(const struct report *report, const struct reading *beg
 		any_lost |= first != i && (counter_absent(i) || counter_absent(first));
 		if (counter_absent(i)) {
 			note_absence(i, counter_absent(i));
-		} else if (!counter_value(i, begin, end, &value, reason, sizeof(reason))) {
+		} else if (!counter_value(i, begin, end, &value, reason, sizeof(reason)) &&
+			   !counter_paused(i, begin, end)) {
 			any_lost = true;
 			note_absence(i, reason);
 		}
@@ -139,6 +141,25 @@ static size_t write_records(struct text *out, const struct report *report)
 	return samples;
 }
 
+/*
+ * In one line, in place of their samples: a case that takes times may do so between any of its windows, and
+ * so most of what is counted pauses.
+ */
+static void write_paused(struct text *out, const struct reading *begin, const struct reading *end)
+{
+	const char *before = "# absent counter=paused reason=while times were taken, and so not counted "
+			     "for the whole case: ";
+
+	for (size_t i = 0; i < counters_count(); i++) {
+		if (counter_first(i) != i || *absence_of(i) || !counter_paused(i, begin, end))
+			continue;
+		text_add(out, "%s%s", before, counter_name(i));
+		before = ", ";
+	}
+	if (before[0] == ',')
+		text_add(out, "\n");
+}
+
 static size_t write_counters(struct text *out, const struct run_request *request,
 			     const struct reading *begin, const struct reading *end, size_t samples)
 {
@@ -158,6 +179,7 @@ static size_t write_counters(struct text *out, const struct run_request *request
 				 *counter_of(i) ? " of=" : "", counter_of(i), samples++);
 		}
 	}
+	write_paused(out, begin, end);
 	return samples;
 }
 

@@ -44,6 +44,9 @@ bool counter_is_of(size_t counter, const struct counter_source *source);
 void counter_set_unit(size_t counter, const char *unit, double scale);
 /* What it is of, where one name counts several things: a device, a file. */
 void counter_set_of(size_t counter, const char *of);
+/* It stands still while times are taken, so that what it counts around that is too little. */
+void counter_set_pauses(size_t counter);
+bool counter_pauses(size_t counter);
 /* Another counter of the same name, for the next thing; false when there are too many. */
 bool counter_add_of(size_t first, const char *of, size_t *counter);
 
@@ -73,6 +76,9 @@ void perf_absent(size_t counter, int err, const char *what);
 void perf_start(void);
 void perf_pause(void);
 bool perf_is_paused(void);
+/* How many pauses have begun, and how many of these have ended: one less while paused. */
+uint32_t perf_pauses_begun(void);
+uint32_t perf_pauses_ended(void);
 /* Reads the groups of the CPU's own events, or all others. */
 void perf_read(struct reading *reading, bool cpu_events);
 void perf_close(void);

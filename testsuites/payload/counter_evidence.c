@@ -165,13 +165,16 @@ static void open_balance(size_t counter, const char *what)
 	if (!counter_find(made, &balances[counter].made) ||
 	    !counter_find(minus + 1, &balances[counter].gone)) {
 		counter_malformed(counter, &source_balance, what);
-	} else if (counter_absent(balances[counter].made)) {
+		return;
+	}
+	if (counter_pauses(balances[counter].made) || counter_pauses(balances[counter].gone))
+		counter_set_pauses(counter);
+	if (counter_absent(balances[counter].made))
 		counter_set_absent(counter, "%s: %.180s", made,
 				   counter_absent(balances[counter].made));
-	} else if (counter_absent(balances[counter].gone)) {
+	else if (counter_absent(balances[counter].gone))
 		counter_set_absent(counter, "%.60s: %.180s", minus + 1,
 				   counter_absent(balances[counter].gone));
-	}
 }
 
 const struct counter_source source_balance = {

@@ -3,7 +3,8 @@
  * Counters around a case: opened once from specs, read at the ends of cases and windows.
  *
  * How each is counted is up to its source; see counter.h. A count that the kernel multiplexed is
- * given as absent. What a case leaves behind shows in counters whose source `settles`.
+ * given as absent, and so is one that paused in between. What a case leaves behind shows in counters
+ * whose source `settles`.
  */
 #include "counter.h"
 
@@ -27,6 +28,7 @@ struct counter {
 	char unit[32];
 	double scale;
 	const struct counter_source *source;
+	bool pauses;			/* while times are taken */
 	size_t first;			/* of that name */
 };
 
@@ -102,6 +104,16 @@ void counter_set_of(size_t index, const char *of)
 	snprintf(counters[index].of, sizeof(counters[index].of), "%s", of);
 }
 
+void counter_set_pauses(size_t index)
+{
+	counters[index].pauses = true;
+}
+
+bool counter_pauses(size_t index)
+{
+	return counters[index].pauses;
+}
+
 bool counter_add_of(size_t first, const char *of, size_t *index)
 {
 	if (counter_total == COUNTERS_MAX)
@@ -170,11 +182,12 @@ static void open_otherwise(size_t index, const char *spec)
 	counter_set_absent(index, "%s; %s", before, now);
 }
 
+/* Whether another counter or the harness itself (block.c) tells something by that name. */
 static bool is_taken(const char *name)
 {
 	size_t index;
 
-	return counter_find(name, &index) || !strcmp(name, "wall");	/* always sampled */
+	return counter_find(name, &index) || !strcmp(name, "wall") || !strcmp(name, "paused");
 }
 
 static void refuse_spec(struct text *out, const char *spec, const char *why)
@@ -248,6 +261,7 @@ void counters_begin(struct reading *reading, enum scope scope)
 	memset(reading, 0, sizeof(*reading));
 	if (scope == SCOPE_CASE && perf_is_paused())
 		perf_start();	/* the case before ended before it had them count again */
+	reading->pauses = perf_pauses_ended();
 	read_sources(reading, scope, true);
 	perf_read(reading, false);
 	derive(reading);
@@ -266,6 +280,12 @@ void counters_end(struct reading *reading, enum scope scope)
 	perf_read(reading, false);
 	derive(reading);
 	read_sources(reading, scope, false);
+	reading->pauses = perf_pauses_begun();
+}
+
+bool counter_paused(size_t index, const struct reading *begin, const struct reading *end)
+{
+	return counters[index].pauses && begin->pauses != end->pauses;
 }
 
 bool counter_value(size_t index, const struct reading *begin, const struct reading *end,
@@ -285,6 +305,10 @@ bool counter_value(size_t index, const struct reading *begin, const struct readi
 			 (unsigned long long)running / 1000, (unsigned long long)enabled / 1000);
 		return false;
 	}
+	if (counter_paused(index, begin, end)) {
+		snprintf(reason, size, "paused while times were taken");
+		return false;
+	}
 	*value = (double)(end->value[index] - (level ? 0 : begin->value[index])) * counter->scale;
 	return true;
 }
@@ -296,7 +320,7 @@ static bool is_left(size_t index, const struct reading *begin, const struct read
 	const struct counter_source *source = counters[index].source;
 
 	return source && source->settles && begin->valid[index] && end->valid[index] &&
-	       end->value[index] > begin->value[index];
+	       !counter_paused(index, begin, end) && end->value[index] > begin->value[index];
 }
 
 static bool any_left(const struct reading *begin, const struct reading *end)

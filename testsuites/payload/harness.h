@@ -58,6 +58,7 @@ bool report_next(const struct report *report, size_t *cursor, enum record_kind *
 
 struct reading {
 	uint64_t wall_ns;
+	uint32_t pauses;	/* those that had ended at the begin, or had begun by the end */
 	int64_t value[COUNTERS_MAX];
 	uint64_t enabled_ns[COUNTERS_MAX], running_ns[COUNTERS_MAX];
 	bool valid[COUNTERS_MAX];
@@ -90,6 +91,8 @@ void counters_settle(const struct reading *begin, struct reading *end);
 /* "# leak NAME text" for each counter that shows something left behind. */
 void counters_write_leaks(const struct reading *begin, const struct reading *end,
 			  struct text *out);
+/* Whether it stood still for a while in between, so that it counted too little. */
+bool counter_paused(size_t index, const struct reading *begin, const struct reading *end);
 /* What came in between, or is there at the end; false, with a reason, when it would not be true. */
 bool counter_value(size_t index, const struct reading *begin, const struct reading *end,
 		   double *value, char *reason, size_t size);

@@ -15,6 +15,7 @@
 #include "counter.h"
 
 #include <linux/perf_event.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -43,7 +44,9 @@ static size_t group_total;
 static int *event_fds;		/* all of them, to be closed */
 static size_t event_fd_total;
 static struct cpu_list online;
-static bool *paused;		/* shared with the cases' processes, which are those that pause */
+static struct pauses {		/* shared with the cases' processes, which are those that pause */
+	_Atomic uint32_t begun, ended;
+} *pauses;
 
 bool perf_parse_cpus(const char *text, struct cpu_list *list)
 {
@@ -73,10 +76,10 @@ void perf_begin(void)
 	if (!groups)
 		groups = calloc(GROUPS_MAX, sizeof(*groups));
 	event_fds = realloc(event_fds, sizeof(*event_fds) * COUNTERS_MAX * (online.count + 1));
-	if (!paused)
-		paused = mmap(NULL, sizeof(*paused), PROT_READ | PROT_WRITE,
+	if (!pauses)
+		pauses = mmap(NULL, sizeof(*pauses), PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (!groups || !event_fds || paused == MAP_FAILED)
+	if (!groups || !event_fds || pauses == MAP_FAILED)
 		abort();
 }
 
@@ -164,6 +167,8 @@ int perf_add(size_t counter, struct perf_event_attr *attr, enum perf_kind kind,
 		group->member[group->count].counter = counter;
 		group->member[group->count].kept = kept;
 		group->count++;
+		if (!kept)
+			counter_set_pauses(counter);
 	}
 	return err;
 }
@@ -186,7 +191,22 @@ void perf_start(void)
 		for (size_t cpu = 0; cpu < groups[i].where->count; cpu++)
 			ioctl(fd_of(&groups[i], 0, cpu), PERF_EVENT_IOC_ENABLE, PERF_IOC_FLAG_GROUP);
 	if (group_total)
-		*paused = false;
+		atomic_store(&pauses->ended, atomic_load(&pauses->begun));
+}
+
+uint32_t perf_pauses_begun(void)
+{
+	return pauses ? atomic_load(&pauses->begun) : 0;
+}
+
+uint32_t perf_pauses_ended(void)
+{
+	return pauses ? atomic_load(&pauses->ended) : 0;
+}
+
+bool perf_is_paused(void)
+{
+	return group_total && perf_pauses_begun() != perf_pauses_ended();
 }
 
 static void pause_group(const struct group *group)
@@ -198,15 +218,10 @@ static void pause_group(const struct group *group)
 
 void perf_pause(void)
 {
-	if (group_total)
-		*paused = true;
+	if (group_total && !perf_is_paused())
+		atomic_fetch_add(&pauses->begun, 1);
 	for (size_t i = 0; i < group_total; i++)
 		pause_group(&groups[i]);
-}
-
-bool perf_is_paused(void)
-{
-	return group_total && *paused;
 }
 
 static void read_group(const struct group *group, struct reading *reading)

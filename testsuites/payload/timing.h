@@ -9,7 +9,8 @@
 /*
  * Between these two nothing that costs is counted: with every mapping, unmapping and IOMMU entry
  * counted, a map takes twice its time. Fences and CMA still are, since more made than freed is a leak.
- * Not within a window; whoever wants counts has a pass of their own for them.
+ * Not within a window; whoever wants counts has a pass of their own for them, in windows: what pauses is
+ * absent from the phase of the whole case.
  */
 void timing_begin(void);
 void timing_end(void);

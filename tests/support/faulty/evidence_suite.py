@@ -4,6 +4,8 @@ import shlex
 
 import pytest
 
+from farm.pytest_plugin.api import ControlError
+
 ASKED, ANSWERS, LOG = (f"/tmp/evidence-{name}" for name in ("asked", "answers", "log"))
 
 
@@ -58,3 +60,12 @@ def test_frees_late(board):
     assert result.counter("dma_fence_init") >= 20
     assert result.counter("dma_fence_left") == 0
     assert result.counter("dma_buf_left") == 0
+
+
+def test_takes_times(board):
+    """What pauses meanwhile is counted in windows, and never told in part of the whole case."""
+    result = board.run("reimport", importer="drm:vgem", rounds=2)
+    assert result.counter("dma_buf_attach", phase="rounds") == 2
+    with pytest.raises(ControlError, match="while times were taken"):
+        result.counter("dma_buf_attach")
+    assert result.counter("dma_fence_left") == 0

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Looks at perf's counters from within a case, around what timing.h does to them. */
 #include "counter.h"
+#include "runner.h"
 #include "timing.h"
 
 #include <linux/perf_event.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { PAUSED, KEPT };
 
@@ -60,5 +62,65 @@ CASE(pausing, "Takes page faults before, while and after counters pause", .param
 	check(!perf_is_paused(), "it says that something is paused");
 	fault();
 	tell("again");
+	perf_close();
+}
+
+static void counted(const char *phase)
+{
+	window_begin();
+	fault();
+	window_end(phase);
+}
+
+/*
+ * Writes the block that a harness with counters `kept`, `pausing` and `left` would write of a case that
+ * takes times `when`. What its windows sample is in this case's own block.
+ */
+CASE(pausing_block, "Takes times in a case that is counted, and tells what that leaves of the counts",
+     .params = "when=between")
+{
+	static char kept[] = "kept=sw:2", pausing[] = "pausing=sw:2", left[] = "left=balance:pausing-kept";
+	static char *const specs[] = { kept, pausing, left };
+	static struct reading begin, end;
+	struct run_request request = { .id = "1", .name = "pausing_block" };
+	struct ending ending = { .outcome = FARM_PASS, .detail = "" };
+	struct report *report = report_new();
+	struct process process = { 0 };
+	struct text out = { 0 };
+	size_t samples;
+
+	counters_open(specs, ARRAY_SIZE(specs), &out);
+	out.used = 0;
+	add(1, PERF_PAUSED);		/* one more for `pausing`: kprobes would be such */
+	source_balance.open(2, "pausing-kept");
+	if (param_is("when", "before"))
+		timing_begin();
+	counters_begin(&begin, SCOPE_CASE);
+	counted("first");
+	if (param_is("when", "between")) {
+		timing_begin();
+		fault();
+		timing_end();
+	}
+	counted("again");
+	if (param_is("when", "meanwhile")) {
+		window_begin();
+		fault();
+		perf_pause();	/* as another process of the case would */
+		perf_start();
+		window_end("overlapped");
+	} else if (param_is("when", "around")) {
+		timing_begin();
+		counted("paused");
+		timing_end();
+	} else if (param_is("when", "until-its-end")) {
+		timing_begin();
+	}
+	counters_end(&end, SCOPE_CASE);
+	block_begin(&out, case_find(request.name), &request);
+	samples = block_body(&out, &request, &process, report, &begin, &end);
+	counters_write_leaks(&begin, &end, &out);
+	block_end(&out, &request, &ending, samples);
+	check(text_flush(&out, STDOUT_FILENO), "nobody reads this block");
 	perf_close();
 }
