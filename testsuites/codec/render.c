@@ -11,6 +11,8 @@
 #define SHOWN_HEIGHT 240u
 #define FLIP_WAIT_MS 5000
 #define FRAMES 4u
+#define FENCED_LEAST_MS 200	/* what a flip to a fenced buffer is watched for, at the least */
+#define UNFENCED_MOST_MS 2000	/* a flip without a fence; one with is watched for four times as long */
 
 /* A buffer of the GPU's own, drawn through the GPU's own mapping. */
 static struct buffer rendered(const char *gpu, const struct picture *picture, const char *content,
@@ -85,15 +87,26 @@ CASE(render_fenced, "A display does not show a buffer before its writer's fence 
 	struct display display = display_open(param_str("display"), SHOWN_WIDTH, SHOWN_HEIGHT);
 	struct shown shown = display_import(&display, buffer.fd, picture.width * 4);
 	uint32_t fence;
+	uint64_t begun, spent_ms;
+	int wait_ms;
 
 	display_show(&display, &shown);
-	/* Control: without a fence the flip is done by itself. */
+	/* Control: without a fence the flip is done by itself, and in much less than is waited for. */
+	begun = now_ns();
 	display_flip(&display, &shown);
 	display_flipped(&display, FLIP_WAIT_MS);
+	spent_ms = (now_ns() - begun) / 1000000 + 1;
+	if (spent_ms > UNFENCED_MOST_MS)
+		broken("a flip takes %llu ms without a fence, so being late says nothing of one",
+		       (unsigned long long)spent_ms);
+	wait_ms = 4 * (int)spent_ms > FENCED_LEAST_MS ? 4 * (int)spent_ms : FENCED_LEAST_MS;
+	info("unfenced_ms", "%llu", (unsigned long long)spent_ms);
+	info("fenced_ms", "%d", wait_ms);
 
 	fence = vgem_fence_attach(buffer.device, buffer.handle, VGEM_FENCE_WRITE);
 	display_flip(&display, &shown);
-	check(!display_flipped_raw(&display, 200), "the flip was done before the fence signalled");
+	check(!display_flipped_raw(&display, wait_ms),
+	      "the flip was done before the fence signalled, within %d ms", wait_ms);
 	vgem_fence_signal(buffer.device, fence);
 	display_flipped(&display, FLIP_WAIT_MS);
 
