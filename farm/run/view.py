@@ -35,7 +35,8 @@ class JobView:
     """One job as far as its journal tells; times are seconds.
 
     ``spent`` is how long the job was in each state, ``boot_s`` how long the last boot took,
-    ``overheads`` how much longer each test took than its payload cases did, for one of them.
+    ``overheads`` how much longer each test took than its payload cases did, for one of them; a test
+    that has others within ran programs, too, and has none.
     ``placed`` is which board the job got, where several would have done.
     ``last`` holds what each test's last attempt amounts to, over its replicates so far; ``told``
     has every replicate of every attempt in the order in which they ended. ``attempts`` is the
@@ -69,6 +70,7 @@ class JobView:
     seen_t: float = 0.0
     overheads: list[float] = field(default_factory=list)
     _replicates: dict[str, list[tuple[Verdict, str]]] = field(default_factory=dict)
+    _outer: set[str] = field(default_factory=set)
 
     def add(self, event: events.Event) -> None:
         """Take one event into account."""
@@ -117,7 +119,10 @@ class JobView:
 
     def _finished(self, event: events.CaseFinished) -> None:
         own = [one.value for one in event.samples if _is_of_a_whole_case(one)]
-        if own and not event.cached:
+        outer, within, _ = event.nodeid.partition(WITHIN)
+        if within:
+            self._outer.add(outer)
+        if own and not event.cached and outer not in self._outer:
             self.overheads.append(max(0.0, event.duration_s - sum(own) / 1e9) / len(own))
         of = f" (replicate {event.replicate + 1})" if event.replicate else ""
         one = Finding(event.nodeid, event.verdict, event.reason, event.seeded)

@@ -103,6 +103,8 @@ def test_what_a_case_costs_beyond_its_own_time() -> None:
 
     seen = view(took(1400), took(700, 400), took(), took(100, cached=True), took(9000))
     assert seen.overheads == pytest.approx([0.1, 0.2, 0.0])
+    seen = view(finished("a@program's own", Verdict.PASS), took(1))
+    assert seen.overheads == []
 
 
 def test_a_test_that_is_blamed_after_its_end_failed() -> None:
