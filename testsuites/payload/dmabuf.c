@@ -23,23 +23,31 @@ int dmabuf_sync_raw(int fd, uint64_t flags)
 	return command(fd, DMA_BUF_IOCTL_SYNC, &sync);
 }
 
-static const char *sync_name(uint64_t flags)
-{
-	static char name[64];
+#define SYNC_NAME_MAX 64
 
-	snprintf(name, sizeof(name), "DMA_BUF_IOCTL_SYNC(%s, flags %#llx)",
+static const char *sync_name(char name[SYNC_NAME_MAX], uint64_t flags)
+{
+	snprintf(name, SYNC_NAME_MAX, "DMA_BUF_IOCTL_SYNC(%s, flags %#llx)",
 		 flags & DMA_BUF_SYNC_END ? "END" : "START", (unsigned long long)flags);
 	return name;
 }
 
+/* Nothing but the call where it succeeds: cases time it. */
 void dmabuf_sync(int fd, uint64_t flags)
 {
-	must(dmabuf_sync_raw(fd, flags), sync_name(flags));
+	int ret = dmabuf_sync_raw(fd, flags);
+	char name[SYNC_NAME_MAX];
+
+	if (ret)
+		must(ret, sync_name(name, flags));
 }
 
 void dmabuf_sync_errno(int fd, uint64_t flags, int err)
 {
-	must_refuse(dmabuf_sync_raw(fd, flags), err, sync_name(flags));
+	int ret = dmabuf_sync_raw(fd, flags);
+	char name[SYNC_NAME_MAX];
+
+	must_refuse(ret, err, sync_name(name, flags));
 }
 
 int64_t dmabuf_seek_raw(int fd, int64_t offset, int whence)
