@@ -59,7 +59,9 @@ static void one_round(struct worker *worker, struct fence_source *source, int fi
 		break;
 	}
 	case 6: {
-		int waited = poll_raw(*file >= 0 ? *file : buffer, write ? POLLOUT : POLLIN, 1);
+		/* A sync_file tells of POLLIN alone (sync_file_poll(), drivers/dma-buf/sync_file.c, 6.12). */
+		int waited = *file >= 0 ? poll_raw(*file, POLLIN, 1) :
+					  poll_raw(buffer, write ? POLLOUT : POLLIN, 1);
 
 		check(waited >= 0, "poll: %s", errname(waited));
 		break;

@@ -26,7 +26,7 @@ struct fence_source {
 	const int *buffers;			/* dma-bufs, the caller's */
 	uint32_t handle[SOURCE_BUFFERS];	/* GEM handles, or attachments */
 	uint32_t pending[SOURCE_FENCES];	/* vgem: fences that are not signalled */
-	uint32_t value;				/* sw_sync: of the last fence */
+	uint32_t value, signalled;		/* sw_sync: of the last fence; where the timeline is */
 };
 
 static inline struct fence_source source_open(const char *address, const int *buffers,
@@ -57,7 +57,10 @@ static inline struct fence_source source_open(const char *address, const int *bu
 static inline void source_signal(struct fence_source *source, unsigned int slot)
 {
 	if (source->kind == SOURCE_SW_SYNC) {
+		if (source->signalled == source->value)
+			return;	/* a timeline ahead of its fences has them born signalled */
 		advance(source->fd, 1);
+		source->signalled++;
 	} else if (source->kind == SOURCE_VGEM && source->pending[slot]) {
 		vgem_fence_signal(source->fd, source->pending[slot]);
 		source->pending[slot] = 0;
