@@ -110,12 +110,14 @@ CASE(find_allocator, "The first exporter whose buffer all importers take is foun
 		unsigned int first = 0;
 
 		while (first < exporters.count) {
+			bool suited = suits(&buffers[first], imports, order, importers.count,
+					    counted ? &most : NULL);
+
 			trials++;
-			if (suits(&buffers[first], imports, order, importers.count,
-				  counted ? &most : NULL))
+			attached_as_before(before, counted, exporters.names[first]);
+			if (suited)
 				break;
 			failed++;
-			attached_as_before(before, counted, exporters.names[first]);
 			first++;
 		}
 		check(!orders || first == chosen, "order %u of the importers finds %s, the first found %s",
