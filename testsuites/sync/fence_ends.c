@@ -42,7 +42,7 @@ static void conflicts(int one, int other, int dmabuf)
 	gem_close(other, elsewhere);
 }
 
-CASE(fence_ends, "Fences that conflict are refused, and one that nobody signals ends after 10 s",
+CASE(fence_ends, "Fences that conflict are refused, and one that nobody signals ends, not before 10 s",
      .timeout_ms = 90000, .params = "exporter=udmabuf fencer=drm:vgem size=65536")
 {
 	struct buffer late = buffer_open(param_str("exporter"), param_u64("size"));

@@ -30,7 +30,7 @@ def test_carried_fence_blocks_the_other_buffer(board, exporter, fencer, expect):
 @pytest.mark.case("fence_ends")
 @pytest.mark.over(fencer=fencer)
 def test_conflicting_and_late_fences_end(board, fencer):
-    """EBUSY, ENOENT, and after 10 s an end by itself, with ETIMEDOUT for who signals later."""
+    """EBUSY, ENOENT, and an end by itself, not before 10 s: ETIMEDOUT for who signals later."""
     board.run("fence_ends", exporter=fencer, fencer=fencer, timeout_s=90)
 
 
