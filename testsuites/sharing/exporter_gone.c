@@ -102,23 +102,24 @@ static void reexport_carries(struct import *import, size_t size, uint32_t seed)
 	close(fd);
 }
 
-/* The device reads the first page, and writes it where it can be seen: it reaches that memory, too. */
-static void device_carries(struct import *import, const char *exporter, uint32_t seed)
+/* The device reads the last page, and writes it where it can be seen: it reaches that memory, too. */
+static void device_carries(struct import *import, const char *exporter, size_t size, uint32_t seed)
 {
+	size_t from = size - REFDEV_MEMORY;
 	struct buffer seen = buffer_open(exporter, REFDEV_MEMORY);
 	uint32_t id = refdev_attach(import->device, seen.fd, REFDEV_CACHED), copied;
-	uint8_t *expected = malloc(seen.size);
+	uint8_t *expected = malloc(size);
 
 	if (!expected)
 		broken("no memory for a page to compare with");
-	pattern_fill(expected, seen.size, seed);
-	copied = refdev_start(import->device, import->handle, 0, 0, REFDEV_MEMORY);
+	pattern_fill(expected, size, seed);
+	copied = refdev_start(import->device, import->handle, 0, from, REFDEV_MEMORY);
 	check(copied == REFDEV_MEMORY, "the device read %u of %u bytes", copied, REFDEV_MEMORY);
 	refdev_wait(import->device, import->handle);
 	copied = refdev_start(import->device, id, REFDEV_WRITE, 0, REFDEV_MEMORY);
 	check(copied == REFDEV_MEMORY, "the device wrote %u of %u bytes", copied, REFDEV_MEMORY);
 	refdev_wait(import->device, id);
-	check(!memcmp(buffer_begin(&seen, DMA_BUF_SYNC_READ), expected, REFDEV_MEMORY),
+	check(!memcmp(buffer_begin(&seen, DMA_BUF_SYNC_READ), expected + from, REFDEV_MEMORY),
 	      "the device does not read what its exporter left");
 	buffer_end(&seen, DMA_BUF_SYNC_READ);
 
@@ -170,7 +171,7 @@ static void works_alone(struct import *import, const struct exporter *exporter, 
 	if (import->queue.fd >= 0)
 		import_stream(import, -1);
 	else if (address_is(import->address, "refdev"))
-		device_carries(import, exporter->address, exporter->seed);
+		device_carries(import, exporter->address, size, exporter->seed);
 	else
 		reexport_carries(import, size, exporter->seed);
 }
