@@ -226,8 +226,8 @@ class CaseFinished(_Event):
     its case told one.
 
     ``console`` holds the last console lines of the case where the verdict wants explaining;
-    ``cell`` is set by sharing-matrix tests: exporter, importer, outcome (``shared``, ``refused``,
-    ``wrong``), errno. ``observed`` is what a NEW verdict saw and could be accepted as
+    ``cell`` is set by sharing-matrix tests: exporter, importer, outcome (``shared``, ``taken``,
+    ``refused``, ``wrong``), errno. ``observed`` is what a NEW verdict saw and could be accepted as
     (``farm/pytest_plugin/acceptance.py``). ``cached`` says that an exact board's answers were known
     and not measured again.
     """

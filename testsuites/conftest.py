@@ -80,7 +80,7 @@ class Expect:
         """
         wrong = r"byte \d+ of (\d+|the result) is 0x"
         if shown:
-            wrong = "the CRC of the GPU's buffer is 0x"
+            wrong = r"the CRC of the (GPU|exporter)'s buffer is 0x"
         when = importer.kind in ("v4l2", "m2m") or shown
         return self.known(request, "vmap_of_heads", "udmabuf", wrong, when=when)
 

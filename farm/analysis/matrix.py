@@ -15,11 +15,11 @@ from farm.store.records import Cell, JobRecord, TestRecord
 class MatrixCell:
     """One pair: how it ended, and what the import cost.
 
-    ``outcome`` is ``shared``, ``refused``, ``wrong``, or empty where the test told none (then the
-    verdict says why). ``cost_ns`` is the time of one import, ``maps`` its DMA mappings; None where
-    not measured. ``warm`` says that it is the median of several imports of which the pair had seen
-    others, with nothing counted; else it is what the first one took while all was counted, which
-    is several times as much.
+    ``outcome`` is ``shared``, ``taken`` (nothing shows what the importer sees of it), ``refused``,
+    ``wrong``, or empty where the test told none (then the verdict says why). ``cost_ns`` is the
+    time of one import, ``maps`` its DMA mappings; None where not measured. ``warm`` says that it is
+    the median of several imports of which the pair had seen others, with nothing counted; else it
+    is what the first one took while all was counted, which is several times as much.
     """
 
     outcome: str
@@ -28,6 +28,11 @@ class MatrixCell:
     cost_ns: float | None
     maps: float | None
     warm: bool = True
+
+    @property
+    def imported(self) -> bool:
+        """Whether the importer has the buffer, as far as anything shows."""
+        return self.outcome in ("shared", "taken")
 
     @property
     def how(self) -> str:

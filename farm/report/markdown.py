@@ -56,7 +56,8 @@ def _matrix(jobs: Sequence[JobRecord], matrix: Matrix) -> Iterator[str]:
     yield ""
     yield (
         "A row an exporter, a column an importer: DMA mappings that an import makes, and the "
-        "median time of one (cold: of the first, and counted); or the errno that refuses it."
+        "median time of one (cold: of the first, and counted); or the errno that refuses it. "
+        "Of what is only taken nothing shows what the importer sees."
     )
     yield ""
     yield from _head("", *matrix.importers)
@@ -68,12 +69,13 @@ def _matrix(jobs: Sequence[JobRecord], matrix: Matrix) -> Iterator[str]:
 def _cell(cell: MatrixCell | None) -> str:
     if cell is None:
         return ""
-    if cell.outcome == "shared":
+    if cell.imported:
         cost = (
             "" if cell.maps is None else quantity(cell.maps, "count"),
             "" if cell.cost_ns is None else cell.how + quantity(cell.cost_ns, "ns"),
         )
-        told = " · ".join(filter(None, cost)) or "shared"
+        taken = "taken" if cell.outcome == "taken" else ""
+        told = " · ".join(filter(None, (*cost, taken))) or "shared"
     else:
         told = cell.errno or cell.outcome or cell.verdict.value
     return told if cell.verdict is Verdict.PASS else f"{told} ({cell.verdict.value})"

@@ -35,7 +35,7 @@ class ReplicateRecord:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of the sharing matrix; ``outcome`` is ``shared``, ``refused`` or ``wrong``."""
+    """One cell of the sharing matrix; ``outcome`` is one of the plugin's OUTCOMES."""
 
     exporter: str
     importer: str

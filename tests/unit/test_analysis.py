@@ -13,6 +13,7 @@ from farm.analysis.matrix import MatrixCell, matrix
 from farm.analysis.requirements import requirements
 from farm.analysis.trend import Trend
 from farm.model import SHOWN_FIRST, WORST_FIRST, Verdict, tally, worst
+from farm.report.pictures.matrix import summary
 from farm.store.fold import fold_journal
 from farm.store.records import JobRecord, Point, RunRecord, SampleRecord
 
@@ -113,6 +114,18 @@ def test_the_matrix_holds_every_pair_with_its_cost(job: JobRecord) -> None:
     missing = [cell for cell in found.cells.values() if not cell.outcome]
     assert {cell.verdict for cell in missing} == {Verdict.MISS}
     assert sum(cell.outcome == "wrong" for cell in found.cells.values()) == 1
+
+
+def test_what_nobody_saw_through_the_importer_is_taken(job: JobRecord) -> None:
+    told = next(test for test in job.final_tests if test.cell and test.cell.outcome == "shared")
+    assert told.cell is not None
+    taken = replace(told, cell=replace(told.cell, outcome="taken"))
+    rest = tuple(test for test in job.tests if test.nodeid != told.nodeid)
+    found = matrix(replace(job, tests=(*rest, taken)))
+    assert found is not None
+    cell = found.cells[told.cell.exporter, told.cell.importer]
+    assert cell.imported and cell.outcome == "taken"
+    assert ", of 1 of them nothing shows what the importer sees" in summary(found).replace(";", ",")
 
 
 def test_a_cell_costs_what_a_warm_import_took_not_the_counted_one(job: JobRecord) -> None:

@@ -1,20 +1,71 @@
 /* SPDX-License-Identifier: MIT */
 #include "farm.h"
 #include "buffer.h"
+#include "kms.h"
 #include "refdevice.h"
 #include "timing.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define WARM_ROUNDS 11u
+#define LINE_BYTES 2048u	/* of what is shown: 512 pixels */
+
+/* Where the content was seen; carried: through the importer. */
+static void content_seen(bool carried, const char *where)
+{
+	info("carried", carried ? "yes" : "no");
+	info("content", "%s", where);
+}
+
+/* The CRC of what the display shows of a buffer of its own that has the content of this seed. */
+static uint32_t own_crc(struct display *display, size_t size, uint32_t seed)
+{
+	uint8_t *content = malloc(size);
+	struct shown own;
+	uint32_t crc;
+
+	if (!content)
+		broken("no memory for a buffer to compare with");
+	pattern_fill(content, size, seed);
+	own = display_own(display, content, LINE_BYTES);
+	display_show(display, &own);
+	crc = display_crc(display);
+	display_forget(display, &own);
+	free(content);
+	return crc;
+}
+
+/* A display shows the buffer, as 32-bit pixels, and tells the CRC of what it shows. */
+static void display_carries(struct import *import, struct buffer *buffer, uint32_t seed)
+{
+	uint32_t lines = (uint32_t)(buffer->size / LINE_BYTES), seen, expected;
+	struct display display;
+	struct shown shown;
+
+	ioctl(import->device, DRM_IOCTL_DROP_MASTER, 0);
+	display = display_open(import->address, LINE_BYTES / 4, lines);
+	shown = display_import(&display, buffer->fd, LINE_BYTES);
+	display_show(&display, &shown);
+	seen = display_crc(&display);
+	display_forget(&display, &shown);
+	expected = own_crc(&display, (size_t)lines * LINE_BYTES, seed);
+	if (own_crc(&display, (size_t)lines * LINE_BYTES, seed + 1) == expected)
+		broken("other content has the same CRC 0x%08x, so equality proves nothing", expected);
+	check(seen == expected, "the CRC of the exporter's buffer is 0x%08x, of the same content 0x%08x",
+	      seen, expected);
+	display_close(&display);
+	content_seen(true, "the CRC of what the display shows");
+}
 
 /*
- * The importer's own mapping of the handle where it grants one (its own buffer come back), else the
- * dma-buf that it hands out again: drm_gem_dumb_map_offset() refuses imported objects.
+ * The importer's own mapping of the handle where it grants one (its own buffer come back). Else what it
+ * hands out again, as drm_gem_dumb_map_offset() refuses imported objects: that is the exporter's file, and
+ * shows that the importer knows the buffer again, not what it sees of it. A display that tells its CRC does.
  */
 static void drm_carries(struct import *import, struct buffer *buffer, uint32_t seed)
 {
@@ -22,12 +73,15 @@ static void drm_carries(struct import *import, struct buffer *buffer, uint32_t s
 	int again = -1;
 
 	if (dumb_map_raw(import->device, import->handle, buffer->size, &map) == 0) {
-		info("content", "importer's dumb map");
+		content_seen(true, "importer's dumb map");
 		pattern_verify(map, buffer->size, seed);
 		pattern_fill(map, buffer->size, seed + 1);
 		munmap(map, buffer->size);
 	} else {
-		info("content", "mmap of the importer's re-export");
+		if (param_u64("crc"))
+			display_carries(import, buffer, seed);
+		else
+			content_seen(false, "mmap of the importer's re-export");
 		again = prime_export(import->device, import->handle);
 		check(same_file(again, buffer->fd),
 		      "the importer's handle is exported as another dma-buf than it was made from");
@@ -40,11 +94,11 @@ static void drm_carries(struct import *import, struct buffer *buffer, uint32_t s
 	      (long long)buffer_mismatch(buffer, seed + 1));
 }
 
-/* The device copies the first page to the second: content in, content out, by DMA. */
+/* The device copies the last page to the middle: content in, content out, by DMA. */
 static void device_carries(struct import *import, struct buffer *buffer, uint32_t seed)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	uint32_t length = REFDEV_MEMORY;
+	size_t from = buffer->size - length, to = from / 2 / length * length;
 	uint8_t *expected = malloc(buffer->size);
 	const uint8_t *seen;
 	size_t at = 0;
@@ -52,8 +106,8 @@ static void device_carries(struct import *import, struct buffer *buffer, uint32_
 	if (!expected)
 		broken("no memory for a buffer to compare with");
 	pattern_fill(expected, buffer->size, seed);
-	memcpy(expected + page, expected, length);
-	refdev_copy(import->device, import->handle, 0, page, length);
+	memcpy(expected + to, expected + from, length);
+	refdev_copy(import->device, import->handle, from, to, length);
 
 	seen = buffer_begin(buffer, DMA_BUF_SYNC_READ);
 	while (at < buffer->size && seen[at] == expected[at])
@@ -61,7 +115,7 @@ static void device_carries(struct import *import, struct buffer *buffer, uint32_
 	check(at == buffer->size, "byte %zu of %zu is 0x%02x in the exporter's view, expected 0x%02x",
 	      at, buffer->size, seen[at], expected[at]);
 	buffer_end(buffer, DMA_BUF_SYNC_READ);
-	info("content", "read and written by the device's DMA");
+	content_seen(true, "read and written by the device's DMA");
 	free(expected);
 }
 
@@ -77,7 +131,7 @@ static void video_leaves(struct import *import, struct buffer *buffer, uint32_t 
 		v4l2_stream(&import->queue, false);
 	check(buffer_mismatch(buffer, seed) < 0, "the device changed what it only reads, at byte %lld",
 	      (long long)buffer_mismatch(buffer, seed));
-	info("content", "left as it was");
+	content_seen(false, "left as it was");
 }
 
 /*
@@ -111,7 +165,7 @@ static void time_warm(struct import *import, int dmabuf)
 }
 
 CASE(share, "A pair of exporter and importer carries the content, or refuses and leaves it intact",
-     .timeout_ms = 10000, .params = "exporter= importer= size=1048576 seed=7 again=must")
+     .timeout_ms = 10000, .params = "exporter= importer= size=1048576 seed=7 again=must crc=0")
 {
 	uint32_t seed = (uint32_t)param_u64("seed");
 	struct import import = import_open(param_str("importer"));
@@ -152,7 +206,7 @@ CASE(share, "A pair of exporter and importer carries the content, or refuses and
 	else
 		device_carries(&import, &buffer, seed);
 	if (!err && captures)
-		info("content", "frame written by the device, read by the exporter");
+		content_seen(true, "frame written by the device, read by the exporter");
 
 	if (!err)
 		import_drop(&import);

@@ -23,16 +23,16 @@ def test_huge_pages_carry_the_content_or_are_refused(
     if "bounces" in board.type.features and importer.kind == "refdev":
         pytest.skip("whether a huge page is bounced depends on where the allocator found it")
     huge = of_huge_pages(exporter)
-    with expect.wrong_vmap_of_huge_pages(request, importer=importer):
+    with expect.wrong_vmap_of_huge_pages(request, importer=importer, shown=importer.crc):
         try:
-            result = board.run("share", exporter=huge, importer=importer, size=1 << 20)
+            result = board.run(
+                "share", exporter=huge, importer=importer, size=1 << 20, crc=int(importer.crc)
+            )
         except CaseFailed as failed:
             if failed.result.info.get("outcome") == Outcome.SHARED:
                 matrix_cell(huge, importer, "wrong")
             raise
-    outcome = result.info["outcome"]
-    errno = "" if outcome == Outcome.SHARED else result.info["errno"]
-    matrix_cell(huge, importer, outcome, errno)
+    outcome, errno = matrix_cell.told(huge, importer, result.info)
     attaches = int(result.counter("dma_buf_attach", phase="import"))
     maps = int(result.counter("dma_map_sg", phase="import"))
     expect.judge(huge, importer, Seen(outcome, errno, attaches, maps))

@@ -58,10 +58,7 @@ def attempt(cell, run, *pair):
         if "outcome" in failed.result.info:  # it got as far as importing
             cell(*pair, "wrong")
         raise
-    outcome, errno = result.info["outcome"], result.info["errno"]
-    errno = "" if outcome == Outcome.SHARED else errno
-    cell(*pair, outcome, errno)
-    return outcome, errno, result
+    return *cell.told(*pair, result.info), result
 
 
 def imports_by_itself(device: Device) -> bool:
@@ -75,7 +72,11 @@ def imports_by_itself(device: Device) -> bool:
 def test_pair_carries_the_content_or_refuses(
     board, exporter, importer, expect, matrix_cell, counting_control, request
 ):
-    """A pair shares its content both ways, or refuses with the errno that its drivers have."""
+    """A pair shares its content, or refuses with the errno that its drivers have.
+
+    What an importer sees shows where its device writes or tells it: a frame, a DMA copy, a CRC. Of
+    others all that shows is that they take the buffer and leave its content alone.
+    """
     expected = expect.find(exporter, importer)
     leak = expected.leak if expected is not None else ""
     chance = expected is not None and expected.outcome == Outcome.EITHER
@@ -88,6 +89,7 @@ def test_pair_carries_the_content_or_refuses(
                 exporter=exporter,
                 importer=importer,
                 again="may" if chance else "must",
+                crc=int(importer.crc),
                 tolerate=["leak"] if leak else [],
             ),
             exporter,

@@ -22,8 +22,9 @@ _LABEL = 18
 def picture(matrix: Matrix, scale: Scale, *, name: str) -> Drawing:
     """Return the matrix as an SVG element; ``name`` keeps its ids apart from other pictures'.
 
-    Shared cells are shaded by what a warm import cost, on a logarithmic scale, and stay pale where
-    only a cold one was timed; a refusal shows its errno; what failed its test has a frame.
+    Cells of pairs that share are shaded by what a warm import cost, on a logarithmic scale, and
+    stay pale where only a cold one was timed; a refusal shows its errno; what failed its test has a
+    frame.
     """
     columns, rows = len(matrix.importers), len(matrix.exporters)
     left, top, below = 1.5, 0.62, 0.1
@@ -47,7 +48,9 @@ def picture(matrix: Matrix, scale: Scale, *, name: str) -> Drawing:
 def summary(matrix: Matrix) -> str:
     """Return the matrix in a sentence: how many pairs share, refuse (and how), or went wrong."""
     cells = matrix.cells.values()
-    parts = [f"{sum(cell.outcome == 'shared' for cell in cells)} of {len(cells)} pairs share"]
+    parts = [f"{sum(cell.imported for cell in cells)} of {len(cells)} pairs share"]
+    if taken := sum(cell.outcome == "taken" for cell in cells):
+        parts.append(f"of {taken} of them nothing shows what the importer sees")
     errnos = Counter(
         one_line(cell.errno) or "no errno" for cell in cells if cell.outcome == "refused"
     )
@@ -70,7 +73,7 @@ def _warm_costs(matrices: Iterable[Matrix]) -> list[float]:
         cell.cost_ns
         for matrix in matrices
         for cell in matrix.cells.values()
-        if cell.outcome == "shared" and cell.warm and cell.cost_ns and cell.cost_ns > 0
+        if cell.imported and cell.warm and cell.cost_ns and cell.cost_ns > 0
     ]
 
 
@@ -136,10 +139,12 @@ def _draw(axes: Any, column: int, row: int, cell: MatrixCell, scale: Scale) -> N
     shade = scale.shade(cell.cost_ns if cell.warm else None)
     face = {
         "shared": f"cost-{shade}",
+        "taken": f"cost-{shade}",
         "refused": "refused",
         "wrong": "wrong",
     }.get(cell.outcome, "untold")
-    ink = {"shared": f"cost-ink-{shade}", "wrong": "card"}.get(cell.outcome, "ink")
+    cost_ink = f"cost-ink-{shade}"
+    ink = {"shared": cost_ink, "taken": cost_ink, "wrong": "card"}.get(cell.outcome, "ink")
     bad = cell.verdict.is_failure or cell.verdict.is_gap
     edge = "fail" if cell.verdict.is_failure else "muted" if bad else "card"
     axes.add_patch(
@@ -162,11 +167,11 @@ def _draw(axes: Any, column: int, row: int, cell: MatrixCell, scale: Scale) -> N
 
 
 def _words(cell: MatrixCell) -> tuple[str, str]:
-    if cell.outcome == "shared":
+    if cell.imported:
         parts = [] if cell.cost_ns is None else [cell.how + quantity(cell.cost_ns, "ns")]
         if cell.maps is not None:
             parts.append("1 map" if cell.maps == 1 else f"{quantity(cell.maps, '')} maps")
-        return "shared", " · ".join(parts)
+        return cell.outcome, " · ".join(parts)
     if cell.outcome == "refused":
         return _label(cell.errno or "refused"), "refused" if cell.errno else ""
     if cell.outcome == "wrong":
