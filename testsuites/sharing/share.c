@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #define WARM_ROUNDS 11u
-#define LINE_BYTES 2048u	/* of what is shown: 512 pixels */
+#define PITCH 8192u	/* what is shown: the first 512 pixels of each second page, */
+#define WIDTH 512u	/* as a display in software takes its time over each of them */
 
 /* Where the content was seen; carried: through the importer. */
 static void content_seen(bool carried, const char *where)
@@ -22,43 +23,48 @@ static void content_seen(bool carried, const char *where)
 	info("content", "%s", where);
 }
 
-/* The CRC of what the display shows of a buffer of its own that has the content of this seed. */
-static uint32_t own_crc(struct display *display, size_t size, uint32_t seed)
+/* The CRC of what the display shows of one framebuffer, until it shows the next. */
+static uint32_t crc_of(struct display *display, const struct shown *shown)
+{
+	display_show(display, shown);
+	return display_crc(display);
+}
+
+/* Two buffers of the display's own: this seed's content, and the next one's. */
+static void own_contents(struct display *display, size_t size, uint32_t seed, struct shown own[2])
 {
 	uint8_t *content = malloc(size);
-	struct shown own;
-	uint32_t crc;
 
 	if (!content)
 		broken("no memory for a buffer to compare with");
-	pattern_fill(content, size, seed);
-	own = display_own(display, content, LINE_BYTES);
-	display_show(display, &own);
-	crc = display_crc(display);
-	display_forget(display, &own);
+	for (uint32_t i = 0; i < 2; i++) {
+		pattern_fill(content, size, seed + i);
+		own[i] = display_own(display, content, PITCH);
+	}
 	free(content);
-	return crc;
 }
 
-/* A display shows the buffer, as 32-bit pixels, and tells the CRC of what it shows. */
+/* A display shows the buffer, of each line the first WIDTH pixels, and tells the CRC of what it shows. */
 static void display_carries(struct import *import, struct buffer *buffer, uint32_t seed)
 {
-	uint32_t lines = (uint32_t)(buffer->size / LINE_BYTES), seen, expected;
+	uint32_t lines = (uint32_t)(buffer->size / PITCH), seen, expected, changed;
 	struct display display;
-	struct shown shown;
+	struct shown shown, own[2];
 
 	ioctl(import->device, DRM_IOCTL_DROP_MASTER, 0);
-	display = display_open(import->address, LINE_BYTES / 4, lines);
-	shown = display_import(&display, buffer->fd, LINE_BYTES);
-	display_show(&display, &shown);
-	seen = display_crc(&display);
-	display_forget(&display, &shown);
-	expected = own_crc(&display, (size_t)lines * LINE_BYTES, seed);
-	if (own_crc(&display, (size_t)lines * LINE_BYTES, seed + 1) == expected)
+	display = display_open(import->address, WIDTH, lines);
+	shown = display_import(&display, buffer->fd, PITCH);
+	own_contents(&display, (size_t)lines * PITCH, seed, own);
+	seen = crc_of(&display, &shown);
+	expected = crc_of(&display, &own[0]);
+	changed = crc_of(&display, &own[1]);
+	if (changed == expected)
 		broken("other content has the same CRC 0x%08x, so equality proves nothing", expected);
 	check(seen == expected, "the CRC of the exporter's buffer is 0x%08x, of the same content 0x%08x",
 	      seen, expected);
-	display_close(&display);
+	display_forget(&display, &shown);
+	display_forget(&display, &own[0]);
+	display_close(&display);	/* with what it still has */
 	content_seen(true, "the CRC of what the display shows");
 }
 

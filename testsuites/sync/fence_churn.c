@@ -12,6 +12,7 @@
 
 struct churn {
 	const char *fences;
+	bool loose;
 	unsigned int count;
 	int buffers[SOURCE_BUFFERS];
 };
@@ -79,6 +80,7 @@ static void churn(struct worker *worker)
 	struct fence_source source = source_open(churn->fences, churn->buffers, churn->count);
 	int files[FILES];
 
+	source.loose = churn->loose;
 	for (int i = 0; i < FILES; i++)
 		files[i] = -1;
 	while (next_round(worker))
@@ -91,10 +93,11 @@ static void churn(struct worker *worker)
 CASE(fence_churn, "Processes merge, import, export and wait for fences at random, and none is left",
      .timeout_ms = 60000, .needs = "smp",
      .params = "exporter=udmabuf fences=drm:vgem seed=1 ms=500 rounds=0 workers=4 buffers=4 "
-	       "size=65536")
+	       "size=65536 loose=0")
 {
 	struct churn shared = {
-		.fences = param_str("fences"), .count = (unsigned int)param_u64("buffers"),
+		.fences = param_str("fences"), .loose = param_u64("loose"),
+		.count = (unsigned int)param_u64("buffers"),
 	};
 	struct buffer buffers[SOURCE_BUFFERS];
 

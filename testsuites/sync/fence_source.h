@@ -17,8 +17,15 @@
 #define SOURCE_BUFFERS 8
 #define SOURCE_FENCES 4
 #define SOURCE_LENGTH 256u
+#define SOURCE_POINTS 16u	/* of a timeline that are pending at once */
 
-/* One process's own way to fences, over buffers that it shares with others. */
+/*
+ * One process's own way to fences, over buffers that it shares with others.
+ *
+ * It keeps a reference of its own to each point of its timeline that is pending. sync_timeline_signal()
+ * takes one for granted: a point that another process lets go of for good just then is used after it was
+ * freed (drivers/dma-buf/sw_sync.c, Linux 6.12 and 7.3). `loose` leaves them to chance.
+ */
 struct fence_source {
 	enum { SOURCE_VGEM, SOURCE_SW_SYNC, SOURCE_REFDEV } kind;
 	int fd;
@@ -27,6 +34,8 @@ struct fence_source {
 	uint32_t handle[SOURCE_BUFFERS];	/* GEM handles, or attachments */
 	uint32_t pending[SOURCE_FENCES];	/* vgem: fences that are not signalled */
 	uint32_t value, signalled;		/* sw_sync: of the last fence; where the timeline is */
+	int point[SOURCE_POINTS];		/* sw_sync: sync_files of those between, by value */
+	bool loose;
 };
 
 static inline struct fence_source source_open(const char *address, const int *buffers,
@@ -60,6 +69,8 @@ static inline void source_signal(struct fence_source *source, unsigned int slot)
 		if (source->signalled == source->value)
 			return;	/* a timeline ahead of its fences has them born signalled */
 		advance(source->fd, 1);
+		if (!source->loose)
+			close(source->point[source->signalled % SOURCE_POINTS]);
 		source->signalled++;
 	} else if (source->kind == SOURCE_VGEM && source->pending[slot]) {
 		vgem_fence_signal(source->fd, source->pending[slot]);
@@ -87,9 +98,15 @@ static inline bool source_attach(struct fence_source *source, unsigned int at, u
 			source->pending[slot] = 0;
 		return !err;
 	case SOURCE_SW_SYNC:
-		file = fence_at(source->fd, ++source->value);
+		if (source->value - source->signalled == SOURCE_POINTS)
+			source_signal(source, slot);
+		file = fence_at(source->fd, source->value + 1);
 		sync_file_import(source->buffers[at], usage, file);
-		close(file);
+		if (source->loose)
+			close(file);
+		else
+			source->point[source->value % SOURCE_POINTS] = file;
+		source->value++;
 		return true;
 	case SOURCE_REFDEV:
 		refdev_start(source->fd, source->handle[at], write ? REFDEV_WRITE : 0, 0,
@@ -102,8 +119,8 @@ static inline bool source_attach(struct fence_source *source, unsigned int at, u
 /* Signals what is pending and lets go of everything. */
 static inline void source_close(struct fence_source *source)
 {
-	if (source->kind == SOURCE_SW_SYNC)
-		advance(source->fd, source->value + 1);
+	while (source->kind == SOURCE_SW_SYNC && source->signalled != source->value)
+		source_signal(source, 0);
 	for (unsigned int slot = 0; slot < SOURCE_FENCES && source->kind == SOURCE_VGEM; slot++)
 		source_signal(source, slot);
 	for (unsigned int i = 0; i < source->count; i++) {
