@@ -72,11 +72,7 @@ def imports_by_itself(device: Device) -> bool:
 def test_pair_carries_the_content_or_refuses(
     board, exporter, importer, expect, matrix_cell, counting_control, request
 ):
-    """A pair shares its content, or refuses with the errno that its drivers have.
-
-    What an importer sees shows where its device writes or tells it: a frame, a DMA copy, a CRC. Of
-    others all that shows is that they take the buffer and leave its content alone.
-    """
+    """A pair shares its content, as far as it shows, or refuses with the errno of its drivers."""
     expected = expect.find(exporter, importer)
     leak = expected.leak if expected is not None else ""
     chance = expected is not None and expected.outcome == Outcome.EITHER
