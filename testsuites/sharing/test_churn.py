@@ -14,7 +14,7 @@ def addresses(devices) -> str:
 
 
 TURNS = 256
-"""Buffers that each device has by itself: what it loses each second time is seen in a cache."""
+"""Buffers that each device has by itself; docs/suites.md tells which losses are seen."""
 
 
 def leaky_pairs(exporters, importers, expect) -> str:
