@@ -7,6 +7,7 @@
 #include <drm/drm_fourcc.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 
 #define IDS_MAX 16u
 #define CRC_WAIT_MS 5000
+#define CRC_BEYOND_MS 10000	/* till there is one of a frame that was not yet begun */
 #define CRC_LINE_MAX 256
 
 /* --- which CRTC ------------------------------------------------------------------------------------ */
@@ -39,9 +41,41 @@ static struct drm_mode_modeinfo mode_of(uint32_t width, uint32_t height)
 	return mode;
 }
 
+/*
+ * Keeps this thread on one CPU, always the first it may run on, so that all that switches vertical blanks on and
+ * off runs there: mode sets in the call itself, what RMFB and close() do in a work item of the same CPU
+ * (drm_mode_rmfb(), drivers/gpu/drm/drm_framebuffer.c). vkms makes vertical blanks by a timer, which stays on the
+ * CPU that switched them on. To switch them off on another one may hang both (Linux 6.12): drm_crtc_vblank_off()
+ * (drivers/gpu/drm/drm_vblank.c) holds the locks that drm_handle_vblank() takes, with interrupts off, while
+ * vkms_disable_vblank() (drivers/gpu/drm/vkms/vkms_crtc.c) waits in hrtimer_cancel() for the timer's handler,
+ * and that for the locks in drm_handle_vblank(). On one CPU the handler does not run meanwhile.
+ */
+static cpu_set_t stay_on_cpu(void)
+{
+	cpu_set_t before, one;
+	size_t cpu = 0;
+
+	if (sched_getaffinity(0, sizeof(before), &before))
+		broken("sched_getaffinity: %s", errname(errno));
+	while (!CPU_ISSET(cpu, &before))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	if (sched_setaffinity(0, sizeof(one), &one))
+		broken("sched_setaffinity to CPU %zu: %s", cpu, errname(errno));
+	return before;
+}
+
+static void leave_cpu(const cpu_set_t *before)
+{
+	if (sched_setaffinity(0, sizeof(*before), before))
+		broken("sched_setaffinity to the CPUs of before: %s", errname(errno));
+}
+
 struct display display_open(const char *address, uint32_t width, uint32_t height)
 {
-	struct display display = { .fd = drm_open(address), .crc = -1 };
+	cpu_set_t before = stay_on_cpu();
+	struct display display = { .fd = drm_open(address), .crc = -1, .cpus = before };
 	uint32_t crtcs[IDS_MAX] = { 0 }, connectors[IDS_MAX] = { 0 };
 	struct drm_mode_card_res resources = {
 		.crtc_id_ptr = (uintptr_t)crtcs, .count_crtcs = IDS_MAX,
@@ -69,6 +103,7 @@ void display_close(struct display *display)
 	must(command(display->fd, DRM_IOCTL_MODE_SETCRTC, &off), "MODE_SETCRTC (off)");
 	close(display->fd);
 	display->fd = -1;
+	leave_cpu(&display->cpus);
 }
 
 void display_resize(struct display *display, uint32_t width, uint32_t height)
@@ -177,8 +212,14 @@ static int crc_open(const struct display *display)
 	return open(data, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }
 
+struct crc_entry {
+	bool numbered;
+	uint32_t frame;		/* the vertical blank that it was made at, if numbered */
+	uint32_t crc;
+};
+
 /* One entry: "0xFRAME 0xCRC…", or "XXXXXXXXXX 0xCRC" where the driver counts no frames. */
-static uint32_t crc_entry(int fd)
+static struct crc_entry crc_entry(int fd)
 {
 	char line[CRC_LINE_MAX];
 	int ready = poll_raw(fd, POLLIN, CRC_WAIT_MS);
@@ -195,11 +236,20 @@ static uint32_t crc_entry(int fd)
 	blank = strchr(line, ' ');
 	if (!blank)
 		fail("a CRC entry is '%s', expected two numbers", line);
-	return (uint32_t)strtoul(blank + 1, NULL, 16);
+	return (struct crc_entry){
+		.numbered = line[0] == '0',
+		.frame = (uint32_t)strtoul(line, NULL, 16),
+		.crc = (uint32_t)strtoul(blank + 1, NULL, 16),
+	};
 }
 
 uint32_t display_crc(struct display *display)
 {
+	struct drm_crtc_get_sequence now = { .crtc_id = display->crtc };
+	struct crc_entry entry = { 0 };
+	uint64_t until;
+	bool counted;
+
 	if (display->crc < 0)
 		display->crc = crc_open(display);
 	if (display->crc < 0)
@@ -207,6 +257,27 @@ uint32_t display_crc(struct display *display)
 	/* What is in the queue is of frames before this call. */
 	while (poll_raw(display->crc, POLLIN, 0) > 0)
 		crc_entry(display->crc);
-	crc_entry(display->crc);
-	return crc_entry(display->crc);
+	counted = !command(display->fd, DRM_IOCTL_CRTC_GET_SEQUENCE, &now);
+	until = now_ns() + CRC_BEYOND_MS * 1000000ull;
+	/* So is what a late driver makes of them, any number at once; after them the one that is under way. */
+	do {
+		if (now_ns() > until)
+			fail("after %d ms the last CRC is of frame %u, expected one beyond %u",
+			     CRC_BEYOND_MS, entry.frame, (uint32_t)now.sequence);
+		entry = crc_entry(display->crc);
+	} while (counted && entry.numbered && (int32_t)(entry.frame - (uint32_t)now.sequence) <= 0);
+	return crc_entry(display->crc).crc;
+}
+
+uint32_t display_crc_of(struct display *display, const void *content, uint32_t stride,
+			const struct shown *then)
+{
+	struct shown own = display_own(display, content, stride);
+	uint32_t crc;
+
+	display_show(display, &own);
+	crc = display_crc(display);
+	display_show(display, then);	/* or the display were switched off with its framebuffer */
+	display_forget(display, &own);
+	return crc;
 }

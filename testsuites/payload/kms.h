@@ -5,6 +5,7 @@
 
 #include <drm/drm.h>
 #include <drm/drm_mode.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@ struct display {
 	uint32_t crtc_index;
 	struct drm_mode_modeinfo mode;	/* width x height at 60 Hz, of our own timing */
 	int crc;			/* debugfs crc/data, -1 until display_crc() */
+	cpu_set_t cpus;			/* on which the thread may run after display_close() */
 };
 
 /* A framebuffer of one buffer, XRGB8888. */
@@ -22,7 +24,10 @@ struct shown {
 	uint32_t handle, fb;
 };
 
-/* Opens "drm:…", becomes its master, and takes its first CRTC and connector. */
+/*
+ * Opens "drm:…", becomes its master, and takes its first CRTC and connector. Until display_close(), which
+ * that thread has to call, the calling thread stays on one CPU.
+ */
 struct display display_open(const char *address, uint32_t width, uint32_t height);
 void display_close(struct display *display);	/* the CRTC off first */
 /* Framebuffers of another size from now on; the next display_show() sets the mode for them. */
@@ -42,10 +47,15 @@ bool display_flipped_raw(struct display *display, int timeout_ms);
 void display_flipped(struct display *display, int timeout_ms);
 
 /*
- * The CRC (debugfs crtc-N/crc, source "auto") of a frame that was scanned out after the call: two
- * frames are waited for, as the one that is under way may still hold what was shown before.
+ * The CRC (debugfs crtc-N/crc, source "auto") of a frame that was scanned out after the call: that of the
+ * second one whose number is beyond the CRTC's count of vertical blanks, as the one that is under way may
+ * still hold what was shown before. A loaded machine makes CRCs late, then one for several frames
+ * (vkms_composer_worker(), drivers/gpu/drm/vkms/vkms_composer.c, Linux 6.12).
  */
 uint32_t display_crc(struct display *display);
+/* That of this content in a buffer of the display's own, which shows `then` afterwards. */
+uint32_t display_crc_of(struct display *display, const void *content, uint32_t stride,
+			const struct shown *then);
 
 #ifndef FARM_HELPERS
 #define display_open(...) FARM_AT(display_open(__VA_ARGS__))
@@ -57,6 +67,7 @@ uint32_t display_crc(struct display *display);
 #define display_flip(...) FARM_AT(display_flip(__VA_ARGS__))
 #define display_flipped(...) FARM_AT(display_flipped(__VA_ARGS__))
 #define display_crc(...) FARM_AT(display_crc(__VA_ARGS__))
+#define display_crc_of(...) FARM_AT(display_crc_of(__VA_ARGS__))
 #endif
 
 #endif
