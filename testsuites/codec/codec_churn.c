@@ -22,7 +22,7 @@ static void restart(struct stream *stream, uint32_t size)
 /* Of the decoder what it still has is lost; without its headers the stream means nothing to it. */
 static void restart_both(struct stream *stream, uint32_t size)
 {
-	stream->lossy = true;
+	stream->ledger.lossy = true;
 	codec_stop_decoder(&stream->codec);
 	restart(stream, size);
 }

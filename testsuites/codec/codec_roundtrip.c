@@ -26,11 +26,11 @@ CASE(codec_roundtrip, "Pictures that are encoded and decoded through shared buff
 	stream_run(&stream, frames, "steady");
 	stream_drain(&stream);
 
-	info("frames", "%u", stream.came);
-	info("equal", "%u", stream.equal);
-	if (stream.equal < stream.came) {
-		info("first_changed", "%u", stream.changed);
-		sample("psnr", stream.worst, "dB", "frames");
+	info("frames", "%u", stream.ledger.came);
+	info("equal", "%u", stream.ledger.equal);
+	if (stream.ledger.equal < stream.ledger.came) {
+		info("first_changed", "%u", stream.ledger.changed);
+		sample("psnr", stream.ledger.worst, "dB", "frames");
 	}
 	info("raw_buffers", "%u", codec->raws);
 	info("coded_buffers", "%u", codec->coded_pool.count);

@@ -34,7 +34,7 @@ CASE(source_change, "A decoder follows a stream that changes its size, and is dr
 	check(stream.codec.source_changes == streams,
 	      "%u source changes were told, the stream had %u", stream.codec.source_changes, streams);
 	info("streams", "%u", streams);
-	info("frames", "%u", stream.came);
+	info("frames", "%u", stream.ledger.came);
 	stream_close(&stream);
 }
 

@@ -4,8 +4,7 @@
 #define FARM_STREAM_H
 
 #include "codec.h"
-
-#define STREAM_AHEAD 32u	/* pictures that can be between the one put in last and one that comes out */
+#include "ledger.h"
 
 /* What a case that has a stream takes: the codec, its coded format, a raw one, content, and its quality. */
 #define STREAM_PARAMS "codec= coded= format= content=blocks quality=exact exporter=udmabuf "
@@ -15,15 +14,7 @@ struct stream {
 	struct pool raw;
 	const char *exporter, *raw_exporter;
 	const char *content;		/* picture_fill() */
-	double least_db;		/* INFINITY: equal */
-	uint32_t put, next;		/* pictures put in; the number of the next one to come out */
-	uint32_t came;			/* pictures that came out */
-	bool lossy;			/* the encoder or decoder was stopped amid the stream */
-	uint32_t equal;			/* pictures that came back as they were */
-	double worst;			/* PSNR of the others, dB */
-	unsigned int changed;		/* the first component that differed in one of them */
-	uint8_t *expected[STREAM_AHEAD];
-	struct picture layout[STREAM_AHEAD];
+	struct ledger ledger;
 };
 
 /*

@@ -19,7 +19,14 @@ def test_camera_to_display_maps_nothing_per_frame(
         pytest.skip(f"{codec.id} does not code {SHOWN}, which the display shows without a GPU")
     raw, out = memory_for(camera, codec), memory_for(codec, display)
     result = board.run(
-        "pipeline", camera=camera, codec=codec, coded=codec.coded, display=display, raw=raw, out=out
+        "pipeline",
+        camera=camera,
+        codec=codec,
+        coded=codec.coded,
+        display=display,
+        raw=raw,
+        out=out,
+        quality=f"{codec.psnr_db:g}",
     )
     mapped = (
         int(result.info["raw_buffers"]) * expect.of_import(raw, camera).maps
@@ -31,9 +38,8 @@ def test_camera_to_display_maps_nothing_per_frame(
         assert result.counter(counter, phase="steady") == 0, (
             f"{counter} of frames in a steady state"
         )
-    if result.info["equal"] != "yes":
-        psnr = result.value("psnr", phase="frames")
-        assert psnr >= codec.psnr_db, f"{psnr:.1f} dB, at least {codec.psnr_db} are declared"
+    pictures = int(result.info["pictures"])
+    control(pictures > 1 or camera.driver != "vivid", "vivid's picture moves, and one was shown")
     mapping_control()
 
 
@@ -54,11 +60,9 @@ def test_pipeline_survives_churn(
         display=display,
         raw=memory_for(camera, codec),
         out=memory_for(codec, display),
+        quality=f"{codec.psnr_db:g}",
         **stress.arguments,
     )
-    if result.info["equal"] != "yes":
-        psnr = float(result.info["psnr"])
-        assert psnr >= codec.psnr_db, f"{psnr:.1f} dB, at least {codec.psnr_db} are declared"
     resized = int(result.info["resized"])
     control(resized or camera.driver != "vivid", "vivid has many sizes, and one was used")
     total = 0.0

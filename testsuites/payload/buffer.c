@@ -13,6 +13,9 @@
 
 #define LIST_LIMIT_PAGES 1024u	/* udmabuf's list_limit where nobody changed it */
 #define FRAME_WAIT_MS 3000
+#define VIVID_NO_TEXT 2		/* entries of its menus (drivers/media/test-drivers/vivid/vivid-ctrls.c, Linux 6.12) */
+#define VIVID_NO_MOVEMENT 3
+#define VIVID_RIGHT_FAST 6
 #define CAPTURE_BUFFERS 2u	/* vivid captures into one, and asks for no more */
 
 bool address_is(const char *address, const char *kind)
@@ -373,15 +376,30 @@ static uint32_t control_named(int fd, const char *name)
 	return 0;
 }
 
+/* A device without such a control is left as it is. */
+static void set_named(int fd, const char *name, int32_t value)
+{
+	struct v4l2_control control = { .id = control_named(fd, name), .value = value };
+
+	if (control.id && ioctl(fd, VIDIOC_S_CTRL, &control) < 0)
+		fail("VIDIOC_S_CTRL '%s': %s", name, errname(errno));
+}
+
+/* vivid's text holds time and sequence. */
+static void capture_as(struct v4l2_queue *capture, int32_t movement)
+{
+	set_named(capture->fd, "OSD Text Mode", VIVID_NO_TEXT);
+	set_named(capture->fd, "Horizontal Movement", movement);
+}
+
+void capture_moving(struct v4l2_queue *capture)
+{
+	capture_as(capture, VIVID_RIGHT_FAST);
+}
+
 void capture_still(struct v4l2_queue *capture)
 {
-	struct v4l2_control control = {
-		.id = control_named(capture->fd, "OSD Text Mode"),
-		.value = 2,	/* none: vivid's text holds time and sequence */
-	};
-
-	if (control.id && ioctl(capture->fd, VIDIOC_S_CTRL, &control) < 0)
-		fail("VIDIOC_S_CTRL 'OSD Text Mode': %s", errname(errno));
+	capture_as(capture, VIVID_NO_MOVEMENT);
 	/*
 	 * The first frame comes at once, and only the first is taken. A short wait for the next one
 	 * has its price: vivid_thread_vid_cap() may compute a negative one on a loaded machine, and

@@ -100,6 +100,8 @@ bool address_is(const char *address, const char *kind);	/* "drm:…" is "drm" */
 
 /* Has a V4L2 capture device write the same frame each time, with no text over it, and slowly. */
 void capture_still(struct v4l2_queue *capture);
+/* Has it write another frame each time, where it can, with no text: vivid's moves by an 80th of its width. */
+void capture_moving(struct v4l2_queue *capture);
 /* The frame that it writes into a buffer of its own: `frame` holds queue->size bytes. */
 void capture_reference(struct v4l2_queue *capture, void *frame);
 
@@ -126,6 +128,7 @@ void sort_u64(uint64_t *values, size_t count);
 #define import_open(...) FARM_AT(import_open(__VA_ARGS__))
 #define import_stream(...) FARM_AT(import_stream(__VA_ARGS__))
 #define import_drop(...) FARM_AT(import_drop(__VA_ARGS__))
+#define capture_moving(...) FARM_AT(capture_moving(__VA_ARGS__))
 #define capture_still(...) FARM_AT(capture_still(__VA_ARGS__))
 #define capture_reference(...) FARM_AT(capture_reference(__VA_ARGS__))
 #define capture_carries(...) FARM_AT(capture_carries(__VA_ARGS__))

@@ -54,9 +54,6 @@ struct difference {
 struct difference picture_difference(const struct picture *one, const void *a,
 				     const struct picture *other, const void *b);
 
-/* Copies the samples of a picture to one of the same kind that is laid out otherwise. */
-void picture_copy(const struct picture *to, void *there, const struct picture *from, const void *here);
-
 #ifndef FARM_HELPERS
 #define picture_of(...) FARM_AT(picture_of(__VA_ARGS__))
 #define picture_laid_out(...) FARM_AT(picture_laid_out(__VA_ARGS__))
