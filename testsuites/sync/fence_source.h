@@ -98,7 +98,7 @@ static inline bool source_attach(struct fence_source *source, unsigned int at, u
 			source->pending[slot] = 0;
 		return !err;
 	case SOURCE_SW_SYNC:
-		if (source->value - source->signalled == SOURCE_POINTS)
+		if (!source->loose && source->value - source->signalled == SOURCE_POINTS)
 			source_signal(source, slot);
 		file = fence_at(source->fd, source->value + 1);
 		sync_file_import(source->buffers[at], usage, file);
