@@ -8,16 +8,41 @@
 #include <unistd.h>
 
 #define FOLDER "/sys/kernel/slab"
+#define CACHE_NAME 48
 
-/* What address spaces are made of: they come and go with any process of the board. */
-static const char *const address_spaces[] = {
+/*
+ * What address spaces are made of, which come and go with any process of the board; IOVA ranges, of which
+ * each CPU keeps some hundred for each of six sizes (drivers/iommu/iova.c, IOVA_MAG_SIZE, 6.12); and what
+ * vunmap() leaves for later (mm/vmalloc.c, lazy_max_pages()). With them goes what they are merged with.
+ */
+static const char *const unsteady[] = {
 	"anon_vma", "anon_vma_chain", "maple_node", "mm_struct", "vm_area_struct", "vma_lock",
+	"iommu_iova", "iommu_iova_magazine", "vmap_area",
 };
 
-static bool is_of_processes(const char *cache)
+#define UNSTEADY (sizeof(unsteady) / sizeof(*unsteady))
+
+/* What a cache is by itself: those of one size and kind may be merged, and are links to one folder then. */
+static void real_name(const char *cache, char real[CACHE_NAME])
 {
-	for (size_t i = 0; i < sizeof(address_spaces) / sizeof(*address_spaces); i++)
-		if (!strcmp(cache, address_spaces[i]))
+	char path[sizeof(FOLDER) + CACHE_NAME];
+	ssize_t length;
+
+	snprintf(path, sizeof(path), FOLDER "/%s", cache);
+	length = readlink(path, real, CACHE_NAME - 1);
+	if (length >= 0)
+		real[length] = '\0';
+	else
+		snprintf(real, CACHE_NAME, "%s", cache);
+}
+
+static bool is_unsteady(const char *cache, char names[UNSTEADY][CACHE_NAME])
+{
+	char real[CACHE_NAME];
+
+	real_name(cache, real);
+	for (size_t i = 0; i < UNSTEADY; i++)
+		if (!strcmp(real, names[i]))
 			return true;
 	return false;
 }
@@ -75,8 +100,8 @@ static int64_t grown_since(const struct slab *before, const struct slab_cache *n
 
 bool slab_least(struct slab *slab)
 {
+	char line[512], names[UNSTEADY][CACHE_NAME];
 	bool first = !slab->count;
-	char line[512];
 	FILE *file;
 
 	if (!shrink_all())
@@ -84,18 +109,18 @@ bool slab_least(struct slab *slab)
 	file = fopen("/proc/slabinfo", "re");
 	if (!file)
 		return false;
-	/* "name active_objs num_objs objsize objperslab …", below two lines of headings */
+	for (size_t i = 0; i < UNSTEADY; i++)
+		real_name(unsteady[i], names[i]);
+	/* "name active_objs num_objs objsize …", below two lines of headings */
 	while (fgets(line, sizeof(line), file)) {
-		unsigned long long objects, bytes, per_slab;
+		unsigned long long objects, bytes;
 		struct slab_cache seen;
 
-		if (sscanf(line, "%47s %llu %*u %llu %llu", seen.name, &objects, &bytes,
-			   &per_slab) != 4 ||
-		    is_of_processes(seen.name))
+		if (sscanf(line, "%47s %llu %*u %llu", seen.name, &objects, &bytes) != 3 ||
+		    is_unsteady(seen.name, names))
 			continue;
 		seen.objects = objects;
 		seen.object_bytes = bytes;
-		seen.objects_per_slab = per_slab;
 		take(slab, &seen, first);
 	}
 	fclose(file);
@@ -106,12 +131,10 @@ const struct slab_cache *slab_grown(const struct slab *before, const struct slab
 				    int64_t *objects)
 {
 	const struct slab_cache *most = NULL;
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	*objects = 0;
 	for (size_t i = 0; i < after->count; i++) {
-		int64_t grown = grown_since(before, &after->cache[i]) -
-				(int64_t)after->cache[i].objects_per_slab * cpus;
+		int64_t grown = grown_since(before, &after->cache[i]);
 
 		if (grown > *objects) {
 			*objects = grown;

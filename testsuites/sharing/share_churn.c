@@ -17,7 +17,7 @@
 #define KEPT 4			/* imports that a thread keeps at a time */
 #define DEVICES 16
 #define WALK_MS 40000		/* the most; 256 turns take some seconds */
-#define SLAB_SLACK 128		/* objects that a cache may have more, however few operations there were */
+#define SLAB_SLACK 384		/* objects that a cache may have more, however few operations there were */
 #define SLAB_OPERATIONS 64	/* and one more for so many */
 #define SLAB_READS 3
 #define FRAME_BYTES (1u << 20)	/* at the least what a video device is asked to take */

@@ -14,7 +14,7 @@ def addresses(devices) -> str:
 
 
 TURNS = 256
-"""Buffers that each device has by itself; docs/suites.md tells which losses are seen."""
+"""Buffers that each device has by itself: of what it loses each time, twice what is allowed."""
 
 
 def leaky_pairs(exporters, importers, expect) -> str:
