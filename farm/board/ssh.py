@@ -14,6 +14,7 @@ import os
 import posixpath
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -121,13 +122,8 @@ class SshLink:
                     next_step="another machine answers there, or the board was installed anew: "
                     "check the board, then pin its new key",
                 )
-            transport.auth_publickey(self._address.username, client_key)
+            self._log_in(transport, client_key)
             transport.set_keepalive(_KEEPALIVE_S)
-        except paramiko.AuthenticationException as error:
-            transport.close()
-            raise BoardError(
-                f"{where}: {self._address.username} with key {self._address.key} is refused"
-            ) from error
         except paramiko.ssh_exception.IncompatiblePeer as error:
             transport.close()
             raise BoardError(
@@ -245,6 +241,23 @@ class SshLink:
                 f"{self._where}: the key {self._address.key} cannot be used: {error}",
                 next_step="name a private key without a passphrase in farm.ssh.key",
             ) from error
+
+    def _log_in(self, transport: paramiko.Transport, key: paramiko.PKey) -> None:
+        """Log in, and tell a board that says no from one that goes away while it is asked.
+
+        A board that reboots does the latter, and Transport.auth_publickey() on its own raises
+        the same AuthenticationException for both (paramiko 5, auth_handler.wait_for_response).
+        """
+        answered = threading.Event()
+        transport.auth_publickey(self._address.username, key, answered)
+        in_time = answered.wait(self._timeout)
+        if transport.is_authenticated():
+            return
+        asked = f"{self._address.username} with key {self._address.key}"
+        if not in_time or not transport.is_active():
+            how = "closed" if in_time else f"not done within {self._timeout:g} s"
+            raise LinkLost(f"{self._where}: logging in as {asked}: {how}")
+        raise BoardError(f"{self._where}: {asked} is refused")
 
     def _tcp(self, timeout: float) -> socket.socket:
         where = (self._address.host, self._address.port)

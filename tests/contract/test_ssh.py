@@ -140,6 +140,38 @@ def test_wrong_client_key_is_refused(address: SshAddress, tmp_path: Path) -> Non
         SshLink(replace(address, key=tmp_path / "rubbish")).connect(20)
 
 
+@pytest.mark.parametrize("hangs_up", [True, False])
+def test_a_board_that_goes_away_while_we_log_in_refuses_nothing(
+    server: ShellServer, address: SshAddress, hangs_up: bool
+) -> None:
+    left = threading.Event()
+
+    def leave() -> int:
+        if hangs_up:
+            server.drop()
+        left.wait(20)
+        return paramiko.AUTH_FAILED
+
+    server.asked = leave
+    try:
+        with pytest.raises(LinkLost, match="closed" if hangs_up else r"not done within 5 s"):
+            SshLink(address).connect(20 if hangs_up else 5)
+    finally:
+        server.asked = None
+        left.set()
+
+
+def test_a_board_that_wants_more_than_a_key_is_not_logged_in_to(
+    server: ShellServer, address: SshAddress
+) -> None:
+    server.asked = lambda: paramiko.AUTH_PARTIALLY_SUCCESSFUL
+    try:
+        with pytest.raises(BoardError, match="is refused"):
+            SshLink(address).connect(20)
+    finally:
+        server.asked = None
+
+
 def test_nobody_there(address: SshAddress, tmp_path: Path) -> None:
     with pytest.raises(LinkLost, match="no connection"):
         SshLink(replace(address, port=1)).connect(5)

@@ -24,6 +24,8 @@ class ShellServer:
     def __init__(self, folder: Path, answer: Callable[[paramiko.Channel, str], None] | None = None):
         self.folder = folder
         self.answer = answer
+        self.asked: Callable[[], int] | None = None
+        """What is said, instead of yes, to whoever logs in with the right key."""
         self.key_file = folder / "client_key"
         self.host_key = _key(folder / "host_key")
         self.accepted = _key(self.key_file).asbytes()
@@ -73,6 +75,8 @@ class _Interface(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         known = username == "root" and key.asbytes() == self._server.accepted
+        if known and self._server.asked is not None:
+            return self._server.asked()
         return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
 
     def get_allowed_auths(self, username: str) -> str:
