@@ -31,7 +31,7 @@ _SIZES = (
         "slab_growth",
         "B/op",
         Better.LOWER,
-        "/proc/slabinfo, all caches, its second half",
+        "/sys/kernel/slab, all caches, its second half",
     ),
     ("lock_backoffs", "{permille}", Better.NEITHER, "locks let go of for an older ww ticket"),
     ("runs_per_mib", "count", Better.NEITHER, "physically contiguous runs, as constructed"),

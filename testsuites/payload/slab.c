@@ -3,12 +3,14 @@
 #include "slab.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define FOLDER "/sys/kernel/slab"
-#define CACHE_NAME 48
+#define CACHE_NAME sizeof(((struct slab_cache *)0)->name)
 
 /*
  * What address spaces are made of, which come and go with any process of the board; IOVA ranges, of which
@@ -20,135 +22,183 @@ static const char *const unsteady[] = {
 	"iommu_iova", "iommu_iova_magazine", "vmap_area",
 };
 
-#define UNSTEADY (sizeof(unsteady) / sizeof(*unsteady))
-
-/* What a cache is by itself: those of one size and kind may be merged, and are links to one folder then. */
-static void real_name(const char *cache, char real[CACHE_NAME])
+static int file_of(const char *cache, const char *file, int flags)
 {
-	char path[sizeof(FOLDER) + CACHE_NAME];
-	ssize_t length;
+	char path[sizeof(FOLDER) + NAME_MAX_BYTES + 32];
 
-	snprintf(path, sizeof(path), FOLDER "/%s", cache);
-	length = readlink(path, real, CACHE_NAME - 1);
-	if (length >= 0)
-		real[length] = '\0';
-	else
-		snprintf(real, CACHE_NAME, "%s", cache);
+	snprintf(path, sizeof(path), FOLDER "/%s/%s", cache, file);
+	return open(path, flags | O_CLOEXEC);
 }
 
-static bool is_unsteady(const char *cache, char names[UNSTEADY][CACHE_NAME])
+/* The first number of the file; UINT64_MAX where it has none. */
+static uint64_t number_in(int fd)
 {
-	char real[CACHE_NAME];
+	char text[32];
+	ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
+	char *end;
+	uint64_t value;
 
-	real_name(cache, real);
-	for (size_t i = 0; i < UNSTEADY; i++)
-		if (!strcmp(real, names[i]))
-			return true;
+	if (length <= 0)
+		return UINT64_MAX;
+	text[length] = '\0';
+	value = strtoull(text, &end, 10);
+	return end == text ? UINT64_MAX : value;
+}
+
+static void cache_close(const struct slab_cache *cache)
+{
+	if (cache->shrink >= 0)
+		close(cache->shrink);
+	if (cache->objects >= 0)
+		close(cache->objects);
+}
+
+static bool cache_open(struct slab_cache *cache, const char *folder)
+{
+	int size = file_of(folder, "object_size", O_RDONLY);
+
+	*cache = (struct slab_cache){
+		.shrink = file_of(folder, "shrink", O_WRONLY),
+		.objects = file_of(folder, "objects", O_RDONLY),
+		.bytes = number_in(size),
+		.now = UINT64_MAX,
+	};
+	if (size >= 0)
+		close(size);
+	snprintf(cache->folder, sizeof(cache->folder), "%s", folder);
+	snprintf(cache->name, sizeof(cache->name), "%s", folder);
+	if (cache->shrink >= 0 && number_in(cache->objects) != UINT64_MAX)
+		return true;
+	cache_close(cache);
 	return false;
 }
 
-/* Each cache once: those that were merged into another are links to it. */
-static bool shrink_all(void)
+static struct slab_cache *cache_in(struct slab *slab, const char *folder)
+{
+	for (size_t i = 0; i < slab->count; i++)
+		if (!strcmp(slab->cache[i].folder, folder))
+			return &slab->cache[i];
+	return NULL;
+}
+
+/* Caches of one size and kind may be merged, and are links to one folder then. */
+static void name_after_links(struct slab *slab, DIR *folder)
+{
+	struct dirent *entry;
+
+	rewinddir(folder);
+	while ((entry = readdir(folder))) {
+		char target[CACHE_NAME];
+		ssize_t length = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
+		struct slab_cache *cache;
+
+		if (length < 0)
+			continue;
+		target[length] = '\0';
+		cache = cache_in(slab, target);
+		if (cache && strcmp(entry->d_name, cache->name) > 0)
+			snprintf(cache->name, sizeof(cache->name), "%s", entry->d_name);
+	}
+}
+
+static void leave_out(struct slab *slab, const char *name)
+{
+	char folder[CACHE_NAME];
+	ssize_t length;
+	struct slab_cache *cache;
+	char path[sizeof(FOLDER) + NAME_MAX_BYTES];
+
+	snprintf(path, sizeof(path), FOLDER "/%s", name);
+	length = readlink(path, folder, sizeof(folder) - 1);
+	if (length >= 0)
+		folder[length] = '\0';
+	else
+		snprintf(folder, sizeof(folder), "%s", name);
+	cache = cache_in(slab, folder);
+	if (!cache)
+		return;
+	cache_close(cache);
+	*cache = slab->cache[--slab->count];
+}
+
+bool slab_open(struct slab *slab)
 {
 	DIR *folder = opendir(FOLDER);
 	struct dirent *entry;
 	bool all = folder;
 
+	slab->count = 0;
 	if (!folder)
 		return false;
-	while (all && (entry = readdir(folder))) {
-		char path[sizeof(FOLDER) + sizeof(entry->d_name) + 8];
-
+	while (all && slab->count < SLAB_CACHES_MAX && (entry = readdir(folder))) {
 		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), FOLDER "/%s/shrink", entry->d_name);
-		all = !write_file_raw(path, "1");
+		all = cache_open(&slab->cache[slab->count], entry->d_name);
+		slab->count += all;
 	}
+	if (all)
+		name_after_links(slab, folder);
 	closedir(folder);
-	return all;
-}
-
-/* Its number, slab->count if it is not there. */
-static size_t find(const struct slab *slab, const char *name)
-{
-	size_t i = 0;
-
-	while (i < slab->count && strcmp(slab->cache[i].name, name))
-		i++;
-	return i;
-}
-
-static void take(struct slab *slab, const struct slab_cache *seen, bool first)
-{
-	size_t at = find(slab, seen->name);
-
-	if (at < slab->count) {
-		if (seen->objects < slab->cache[at].objects)
-			slab->cache[at].objects = seen->objects;
-	} else if (first && at < SLAB_CACHES_MAX) {
-		slab->cache[slab->count++] = *seen;
-	}
-}
-
-/* Objects that a cache has more than before; one that was not there then has not grown. */
-static int64_t grown_since(const struct slab *before, const struct slab_cache *now)
-{
-	size_t at = find(before, now->name);
-
-	return at < before->count ? (int64_t)(now->objects - before->cache[at].objects) : 0;
-}
-
-bool slab_least(struct slab *slab)
-{
-	char line[512], names[UNSTEADY][CACHE_NAME];
-	bool first = !slab->count;
-	FILE *file;
-
-	if (!shrink_all())
-		return false;
-	file = fopen("/proc/slabinfo", "re");
-	if (!file)
-		return false;
-	for (size_t i = 0; i < UNSTEADY; i++)
-		real_name(unsteady[i], names[i]);
-	/* "name active_objs num_objs objsize …", below two lines of headings */
-	while (fgets(line, sizeof(line), file)) {
-		unsigned long long objects, bytes;
-		struct slab_cache seen;
-
-		if (sscanf(line, "%47s %llu %*u %llu", seen.name, &objects, &bytes) != 3 ||
-		    is_unsteady(seen.name, names))
-			continue;
-		seen.objects = objects;
-		seen.object_bytes = bytes;
-		take(slab, &seen, first);
-	}
-	fclose(file);
+	for (size_t i = 0; i < ARRAY_SIZE(unsteady); i++)
+		leave_out(slab, unsteady[i]);
+	if (!all)
+		slab_close(slab);
 	return slab->count;
 }
 
-const struct slab_cache *slab_grown(const struct slab *before, const struct slab *after,
-				    int64_t *objects)
+void slab_close(struct slab *slab)
+{
+	while (slab->count)
+		cache_close(&slab->cache[--slab->count]);
+}
+
+void slab_look(struct slab *slab)
+{
+	for (size_t i = 0; i < slab->count; i++) {
+		struct slab_cache *cache = &slab->cache[i];
+		uint64_t objects;
+
+		if (pwrite(cache->shrink, "1", 1, 0) != 1)
+			continue;	/* it was destroyed */
+		objects = number_in(cache->objects);
+		if (objects < cache->now)
+			cache->now = objects;
+	}
+}
+
+void slab_mark(struct slab *slab)
+{
+	for (size_t i = 0; i < slab->count; i++) {
+		slab->cache[i].before = slab->cache[i].now;
+		slab->cache[i].now = UINT64_MAX;
+	}
+}
+
+/* A cache that has gone has not grown. */
+static int64_t growth(const struct slab_cache *cache)
+{
+	return cache->now == UINT64_MAX || cache->before == UINT64_MAX ? 0 : (int64_t)(cache->now - cache->before);
+}
+
+const struct slab_cache *slab_grown(const struct slab *slab, int64_t *objects)
 {
 	const struct slab_cache *most = NULL;
 
 	*objects = 0;
-	for (size_t i = 0; i < after->count; i++) {
-		int64_t grown = grown_since(before, &after->cache[i]);
-
-		if (grown > *objects) {
-			*objects = grown;
-			most = &after->cache[i];
+	for (size_t i = 0; i < slab->count; i++) {
+		if (growth(&slab->cache[i]) > *objects) {
+			*objects = growth(&slab->cache[i]);
+			most = &slab->cache[i];
 		}
 	}
 	return most;
 }
 
-int64_t slab_growth_bytes(const struct slab *before, const struct slab *after)
+int64_t slab_growth_bytes(const struct slab *slab)
 {
 	int64_t bytes = 0;
 
-	for (size_t i = 0; i < after->count; i++)
-		bytes += grown_since(before, &after->cache[i]) * (int64_t)after->cache[i].object_bytes;
+	for (size_t i = 0; i < slab->count; i++)
+		bytes += growth(&slab->cache[i]) * (int64_t)slab->cache[i].bytes;
 	return bytes;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the kernel's slab caches hold, cache by cache. */
+/* What the kernel's slab caches hold, cache by cache, and by how much they grow. */
 #ifndef FARM_SLAB_H
 #define FARM_SLAB_H
 
@@ -10,9 +10,11 @@
 #define SLAB_CACHES_MAX 512u
 
 struct slab_cache {
-	char name[48];
-	uint64_t objects;	/* in use */
-	uint64_t object_bytes;
+	char folder[48];	/* in /sys/kernel/slab */
+	char name[48];		/* what one of its users calls it: caches of one kind are merged */
+	int shrink, objects;	/* its files */
+	uint64_t bytes;		/* of an object */
+	uint64_t before, now;	/* objects in use, at slab_mark() and the least since */
 };
 
 struct slab {
@@ -21,18 +23,24 @@ struct slab {
 };
 
 /*
- * Counts the objects of each cache (/proc/slabinfo), or brings what was counted down to what is there
- * now, where that is less. All caches are shrunk first (/sys/kernel/slab/NAME/shrink), as what the CPUs
- * keep for themselves counts as in use (get_slabinfo(), mm/slub.c, 6.12 to 7.3): so a count is never
- * too low, and too high only by what was allocated meanwhile: by an object or two. The caches of address
- * spaces and of IOVA ranges are left out. false: the kernel or the user's rights do not allow it.
+ * Opens the files of all caches that there are (two each, so that looking at them opens nothing), but those of
+ * address spaces and of IOVA ranges. false: the kernel or the user's rights do not allow it.
  */
-bool slab_least(struct slab *slab);
+bool slab_open(struct slab *slab);
+void slab_close(struct slab *slab);
+/*
+ * Counts the objects of each cache, where that is less than what was counted since the mark. A cache is
+ * shrunk immediately before (/sys/kernel/slab/NAME/shrink), as slabs and sheaves that the CPUs keep count as in use
+ * (show_slab_objects(), mm/slub.c, 6.1 to 7.3): the first object that anybody takes afterwards is a
+ * whole slab more, so several looks are needed to be sure. A count is never too low.
+ */
+void slab_look(struct slab *slab);
+/* What was counted last is what caches grow from. */
+void slab_mark(struct slab *slab);
 
-/* The cache that has grown most from one to the other, in objects. NULL: none has. */
-const struct slab_cache *slab_grown(const struct slab *before, const struct slab *after,
-				    int64_t *objects);
-/* By how many bytes all caches together have grown. */
-int64_t slab_growth_bytes(const struct slab *before, const struct slab *after);
+/* The cache that has grown most since the mark, in objects. NULL: none has. */
+const struct slab_cache *slab_grown(const struct slab *slab, int64_t *objects);
+/* By how many bytes all caches together have grown since the mark. */
+int64_t slab_growth_bytes(const struct slab *slab);
 
 #endif

@@ -19,7 +19,7 @@
 #define WALK_MS 40000		/* the most; 256 turns take some seconds */
 #define SLAB_SLACK 384		/* objects that a cache may have more, however few operations there were */
 #define SLAB_OPERATIONS 64	/* and one more for so many */
-#define SLAB_READS 3
+#define SLAB_LOOKS 3
 #define FRAME_BYTES (1u << 20)	/* at the least what a video device is asked to take */
 #define CHECKED_MAX 32768u	/* bytes of a buffer that are filled and read */
 
@@ -40,9 +40,8 @@ struct churn {
 	_Atomic uint64_t imports, refusals;
 	uint64_t keep_files;	/* on purpose, for the control: so many for each operation */
 	struct bufinfo before;
-	struct slab slab;	/* after the first half, in which caches fill for the first time */
+	struct slab slab;	/* from after the first half, in which caches fill for the first time */
 	uint64_t operations;	/* of the first half */
-	bool slab_told;
 };
 
 /* "udmabuf+heap:system" cut at each plus. */
@@ -258,6 +257,12 @@ static void objects_are_back(const struct bufinfo *before, uint64_t settle_ms)
 	      now.bytes, before->objects, before->bytes);
 }
 
+static void slab_looks(struct churn *churn)
+{
+	for (int i = 0; i < SLAB_LOOKS; i++)
+		slab_look(&churn->slab);
+}
+
 /* Nothing is shared any more; what all caches hold now, the second half must leave as it is. */
 static void halfway(void *arg, uint64_t operations)
 {
@@ -267,8 +272,8 @@ static void halfway(void *arg, uint64_t operations)
 		empty(&churn->slot[i]);
 	objects_are_back(&churn->before, param_u64("settle_ms"));
 	churn->operations = operations;
-	for (int i = 0; i < SLAB_READS; i++)
-		churn->slab_told = slab_least(&churn->slab);
+	if (slab_open(&churn->slab))
+		slab_looks(churn);
 }
 
 /*
@@ -326,22 +331,20 @@ static uint64_t walk(struct churn *churn, uint64_t times, bool keep)
 }
 
 /*
- * No cache has grown by more than `allowed` objects since churn->slab; what is freed late has time to go. The bytes that
+ * No cache has grown by more than `allowed` objects since the last time; what is freed late has time to go. The bytes that
  * all have gained.
  */
 static int64_t slab_is_level(struct churn *churn, int64_t allowed, const char *key, const char *in,
 			     uint64_t settle_ms)
 {
-	struct slab *now = calloc(1, sizeof(*now));
 	uint64_t limit = now_ns() + settle_ms * 1000000;
 	const struct slab_cache *most;
-	int64_t grown, bytes;
+	int64_t grown;
 
-	if (!now)
-		broken("no memory for what the slab caches hold");
+	slab_mark(&churn->slab);
 	for (;;) {
-		slab_least(now);
-		most = slab_grown(&churn->slab, now, &grown);
+		slab_look(&churn->slab);
+		most = slab_grown(&churn->slab, &grown);
 		if (grown <= allowed || now_ns() > limit)
 			break;
 		sleep_ms(20);
@@ -349,12 +352,9 @@ static int64_t slab_is_level(struct churn *churn, int64_t allowed, const char *k
 	info(key, "%s %lld in %s", most ? most->name : "none", (long long)grown, in);
 	check(grown <= allowed,
 	      "slab cache %s has grown by %lld objects of %llu bytes in %s, at most %lld are no leak",
-	      most->name, (long long)grown, (unsigned long long)most->object_bytes, in,
-	      (long long)allowed);
-	bytes = slab_growth_bytes(&churn->slab, now);
-	churn->slab = *now;
-	free(now);
-	return bytes;
+	      most->name, (long long)grown, (unsigned long long)most->bytes, in, (long long)allowed);
+	slab_looks(churn);
+	return slab_growth_bytes(&churn->slab);
 }
 
 /* What caches hold after the second half, and after each device's turn by itself. */
@@ -364,16 +364,15 @@ static void slab_check(struct churn *churn, uint64_t operations, uint64_t settle
 	int64_t bytes;
 	char in[64];
 
-	info("slab", "%s", churn->slab_told ? "told" : "untold");
-	if (!churn->slab_told) {
-		sample_absent("slab_growth", "needs root, /proc/slabinfo and /sys/kernel/slab");
+	info("slab", "%s", churn->slab.count ? "told" : "untold");
+	if (!churn->slab.count) {
+		sample_absent("slab_growth", "needs root and the counts of /sys/kernel/slab (CONFIG_SLUB_DEBUG)");
 		return;
 	}
 	snprintf(in, sizeof(in), "%llu operations", (unsigned long long)operations);
 	if (param_u64("keep_in_turns")) {	/* what the churn left is not asked for then */
-		memset(&churn->slab, 0, sizeof(churn->slab));
-		for (int i = 0; i < SLAB_READS; i++)
-			slab_least(&churn->slab);
+		slab_mark(&churn->slab);
+		slab_looks(churn);
 	} else {
 		bytes = slab_is_level(churn, SLAB_SLACK + (int64_t)(operations / SLAB_OPERATIONS),
 				      "slab_most", in, settle_ms);
@@ -384,6 +383,7 @@ static void slab_check(struct churn *churn, uint64_t operations, uint64_t settle
 	info("turns", "%llu", (unsigned long long)times);
 	snprintf(in, sizeof(in), "%llu buffers of each device", (unsigned long long)times);
 	slab_is_level(churn, (int64_t)times / 2, "slab_most_in_turns", in, settle_ms);
+	slab_close(&churn->slab);
 }
 
 CASE(share_churn, "Threads export, import and close buffers of all devices at random, and leak nothing",
