@@ -17,6 +17,7 @@ from farm.report.text import one_line, shorten
 
 _CELL = (1.16, 0.56)
 _LABEL = 18
+_COST = 18  # letters of a cost that go into a cell; longer ones are smaller
 
 
 def picture(matrix: Matrix, scale: Scale, *, name: str) -> Drawing:
@@ -163,7 +164,8 @@ def _draw(axes: Any, column: int, row: int, cell: MatrixCell, scale: Scale) -> N
     middle = {"ha": "center", "va": "center", "color": colour(ink)}
     text(column + 0.5, row + (0.36 if cost else 0.5), word, fontsize=9, weight="bold", **middle)
     if cost:
-        text(column + 0.5, row + 0.68, cost, fontsize=7.5, **middle)
+        size = 7.5 * min(1, _COST / len(cost))
+        text(column + 0.5, row + 0.68, cost, fontsize=size, **middle)
 
 
 def _words(cell: MatrixCell) -> tuple[str, str]:
