@@ -131,7 +131,7 @@ class SshLink:
             ) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
             transport.close()
-            raise LinkLost(f"{where}: SSH did not come up: {error or 'closed'}") from error
+            raise LinkLost(f"{where}: SSH did not come up: {str(error) or 'closed'}") from error
         except BaseException:
             transport.close()
             raise
@@ -254,10 +254,12 @@ class SshLink:
         if transport.is_authenticated():
             return
         asked = f"{self._address.username} with key {self._address.key}"
-        if not in_time or not transport.is_active():
-            how = "closed" if in_time else f"not done within {self._timeout:g} s"
-            raise LinkLost(f"{self._where}: logging in as {asked}: {how}")
-        raise BoardError(f"{self._where}: {asked} is refused")
+        if not in_time:
+            raise LinkLost(f"{self._where}: {asked}: no answer within {self._timeout:g} s")
+        error = transport.get_exception()
+        if transport.is_active() or isinstance(error, paramiko.AuthenticationException):
+            raise BoardError(f"{self._where}: {asked} is refused" + (f": {error}" if error else ""))
+        raise LinkLost(f"{self._where}: logging in as {asked}: {str(error or '') or 'closed'}")
 
     def _tcp(self, timeout: float) -> socket.socket:
         where = (self._address.host, self._address.port)

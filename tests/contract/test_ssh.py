@@ -154,7 +154,7 @@ def test_a_board_that_goes_away_while_we_log_in_refuses_nothing(
 
     server.asked = leave
     try:
-        with pytest.raises(LinkLost, match="closed" if hangs_up else r"not done within 5 s"):
+        with pytest.raises(LinkLost, match="closed" if hangs_up else "no answer within 5 s"):
             SshLink(address).connect(20 if hangs_up else 5)
     finally:
         server.asked = None
@@ -170,6 +170,20 @@ def test_a_board_that_wants_more_than_a_key_is_not_logged_in_to(
             SshLink(address).connect(20)
     finally:
         server.asked = None
+
+
+def test_a_key_of_a_kind_that_the_board_does_not_take_is_refused_in_words(
+    server: ShellServer, address: SshAddress, tmp_path: Path
+) -> None:
+    key = tmp_path / "rsa"
+    paramiko.RSAKey.generate(2048).write_private_key_file(str(key))
+    server.disabled = {"pubkeys": ["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"]}
+    try:
+        with pytest.raises(BoardError, match="is refused: .*ssh-rsa") as caught:
+            SshLink(replace(address, key=key)).connect(20)
+        assert not isinstance(caught.value, LinkLost)
+    finally:
+        server.disabled = {}
 
 
 def test_nobody_there(address: SshAddress, tmp_path: Path) -> None:

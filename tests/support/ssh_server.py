@@ -26,6 +26,8 @@ class ShellServer:
         self.answer = answer
         self.asked: Callable[[], int] | None = None
         """What is said, instead of yes, to whoever logs in with the right key."""
+        self.disabled: dict[str, list[str]] = {}
+        """Algorithms that it does not take (paramiko's ``disabled_algorithms``)."""
         self.key_file = folder / "client_key"
         self.host_key = _key(folder / "host_key")
         self.accepted = _key(self.key_file).asbytes()
@@ -56,7 +58,7 @@ class ShellServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            transport = paramiko.Transport(connection)
+            transport = paramiko.Transport(connection, disabled_algorithms=self.disabled)
             transport.add_server_key(self.host_key)
             self.transports.append(transport)
             with contextlib.suppress(EOFError, paramiko.SSHException):
