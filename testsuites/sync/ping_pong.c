@@ -13,6 +13,8 @@
 #define READER_MS 20000
 #define TURN 't'
 #define OVER 'o'
+#define UNWRITTEN 0		/* instead of a frame's value: nobody has written one yet */
+#define TORN UINT64_MAX		/* its values differ */
 
 /* How the two writers are kept apart. */
 enum order {
@@ -80,12 +82,12 @@ static void await_reader(struct table *table)
 		sched_yield();
 }
 
-/* The frame's value; 0: it is torn, of values that differ. */
+/* The frame's value, UNWRITTEN or TORN. */
 static uint64_t whole_value(const volatile uint64_t *words, size_t size)
 {
 	for (size_t i = 1; i < size / sizeof(*words); i++)
 		if (words[i] != words[0])
-			return 0;
+			return TORN;
 	return words[0];
 }
 
@@ -124,10 +126,12 @@ static void cpu_write(struct seat *seat, uint64_t value, bool pause)
 	if (fenced && !source_attach(&seat->source, 0, 0, true))
 		fail("round %llu: the other's fence is pending after SYNC START waited for it",
 		     (unsigned long long)seat->worker->rounds);
-	pass_turn(seat);	/* the frame is yet to be written */
 	if (is_control(seat->table, seat->worker->number, seat->worker->rounds)) {
 		fill(seat->view, seat->table->size / 2, value, false);
+		pass_turn(seat);
 		await_reader(seat->table);
+	} else {
+		pass_turn(seat);	/* the frame is yet to be written */
 	}
 	fill(seat->view, seat->table->size, value, fenced && pause);
 	if (fenced) {
@@ -203,18 +207,21 @@ static void judge(struct seat *seat, uint64_t seen)
 	uint64_t expected = seat->worker->rounds - (seat->worker->number == 0);
 
 	if (is_control(table, other, expected)) {
-		__atomic_store_n(&table->control, seen ? READ_WHOLE : READ_TORN, __ATOMIC_RELEASE);
+		__atomic_store_n(&table->control, seen == TORN ? READ_TORN : READ_WHOLE,
+				 __ATOMIC_RELEASE);
 		return;
 	}
+	if (seen == UNWRITTEN && table->order == NOTHING)
+		return;
 	__atomic_fetch_add(&table->frames, 1, __ATOMIC_RELAXED);
-	if (!seen)
+	if (seen == TORN)
 		__atomic_fetch_add(&table->torn, 1, __ATOMIC_RELAXED);
 	else if (seen != frame_value(other, expected))
 		__atomic_fetch_add(&table->lost, 1, __ATOMIC_RELAXED);
 	check(table->order != FENCES || seen == frame_value(other, expected),
 	      "round %llu of writer %c: %s (0x%llx, expected 0x%llx)",
 	      (unsigned long long)seat->worker->rounds, 'A' + (int)seat->worker->number,
-	      seen ? "another frame than the other's last one" : "a torn frame",
+	      seen == TORN ? "a torn frame" : "another frame than the other's last one",
 	      (unsigned long long)seen, (unsigned long long)frame_value(other, expected));
 }
 
