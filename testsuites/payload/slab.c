@@ -3,6 +3,7 @@
 #include "slab.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,159 +11,176 @@
 #include <unistd.h>
 
 #define FOLDER "/sys/kernel/slab"
+#define INFO "/proc/slabinfo"
 #define CACHE_NAME sizeof(((struct slab_cache *)0)->name)
 
 /*
  * What address spaces are made of, which come and go with any process of the board; IOVA ranges, of which
- * each CPU keeps some hundred for each of six sizes (drivers/iommu/iova.c, IOVA_MAG_SIZE, 6.12); and what
- * vunmap() leaves for later (mm/vmalloc.c, lazy_max_pages()). With them goes what they are merged with.
+ * each CPU keeps some hundred for each of six sizes (drivers/iommu/iova.c, IOVA_MAG_SIZE, 6.12); what
+ * vunmap() leaves for later (mm/vmalloc.c, lazy_max_pages()); and what debug kernels note of every object. With
+ * them goes what they are merged with.
  */
 static const char *const unsteady[] = {
 	"anon_vma", "anon_vma_chain", "maple_node", "mm_struct", "vm_area_struct", "vma_lock",
 	"iommu_iova", "iommu_iova_magazine", "vmap_area",
+	"kmemleak_object", "kmemleak_scan_area", "debug_objects_cache",
 };
 
-static int file_of(const char *cache, const char *file, int flags)
-{
-	char path[sizeof(FOLDER) + NAME_MAX_BYTES + 32];
+/*
+ * What is written to shrink a cache. It is as long as that since the kernel copies it into memory of its
+ * own (kernfs_fop_write_iter()): of a cache whose slabs hold few objects, and not of the smallest, whose hold hundreds.
+ */
+static char shrink[3000];
 
-	snprintf(path, sizeof(path), FOLDER "/%s/%s", cache, file);
-	return open(path, flags | O_CLOEXEC);
+/* What a cache is by itself: those of one size and kind may be merged, and are links to one folder then. */
+static void real_name(const char *cache, char real[CACHE_NAME])
+{
+	char path[sizeof(FOLDER) + CACHE_NAME];
+	ssize_t length;
+
+	snprintf(path, sizeof(path), FOLDER "/%s", cache);
+	length = readlink(path, real, CACHE_NAME - 1);
+	if (length >= 0)
+		real[length] = '\0';
+	else
+		snprintf(real, CACHE_NAME, "%s", cache);
 }
 
-/* The first number of the file; UINT64_MAX where it has none. */
-static uint64_t number_in(int fd)
+static bool is_unsteady(const char *cache)
 {
-	char text[32];
-	ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
-	char *end;
-	uint64_t value;
+	char real[CACHE_NAME], other[CACHE_NAME];
 
-	if (length <= 0)
-		return UINT64_MAX;
-	text[length] = '\0';
-	value = strtoull(text, &end, 10);
-	return end == text ? UINT64_MAX : value;
-}
-
-static void cache_close(const struct slab_cache *cache)
-{
-	if (cache->shrink >= 0)
-		close(cache->shrink);
-	if (cache->objects >= 0)
-		close(cache->objects);
-}
-
-static bool cache_open(struct slab_cache *cache, const char *folder)
-{
-	int size = file_of(folder, "object_size", O_RDONLY);
-
-	*cache = (struct slab_cache){
-		.shrink = file_of(folder, "shrink", O_WRONLY),
-		.objects = file_of(folder, "objects", O_RDONLY),
-		.bytes = number_in(size),
-		.now = UINT64_MAX,
-	};
-	if (size >= 0)
-		close(size);
-	snprintf(cache->folder, sizeof(cache->folder), "%s", folder);
-	snprintf(cache->name, sizeof(cache->name), "%s", folder);
-	if (cache->shrink >= 0 && number_in(cache->objects) != UINT64_MAX)
-		return true;
-	cache_close(cache);
+	real_name(cache, real);
+	for (size_t i = 0; i < ARRAY_SIZE(unsteady); i++) {
+		real_name(unsteady[i], other);
+		if (!strcmp(real, other))
+			return true;
+	}
 	return false;
 }
 
-static struct slab_cache *cache_in(struct slab *slab, const char *folder)
+/* Each cache once: those that were merged into another are links to it. false: not for us. */
+static bool open_shrink(struct slab *slab)
 {
-	for (size_t i = 0; i < slab->count; i++)
-		if (!strcmp(slab->cache[i].folder, folder))
-			return &slab->cache[i];
-	return NULL;
-}
-
-/* Caches of one size and kind may be merged, and are links to one folder then. */
-static void name_after_links(struct slab *slab, DIR *folder)
-{
+	DIR *folder = opendir(FOLDER);
 	struct dirent *entry;
+	int error = folder ? 0 : errno;
 
-	rewinddir(folder);
-	while ((entry = readdir(folder))) {
-		char target[CACHE_NAME];
-		ssize_t length = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
-		struct slab_cache *cache;
+	while (!error && (entry = readdir(folder))) {
+		char path[sizeof(FOLDER) + sizeof(entry->d_name) + 8];
+		int fd;
 
-		if (length < 0)
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
 			continue;
-		target[length] = '\0';
-		cache = cache_in(slab, target);
-		if (cache && strcmp(entry->d_name, cache->name) > 0)
-			snprintf(cache->name, sizeof(cache->name), "%s", entry->d_name);
+		if (slab->shrink_count == SLAB_CACHES_MAX)
+			broken("more than %u slab caches in " FOLDER, SLAB_CACHES_MAX);
+		snprintf(path, sizeof(path), FOLDER "/%s/shrink", entry->d_name);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd >= 0)
+			slab->shrink[slab->shrink_count++] = fd;
+		else if (errno != ENOENT)	/* which has been destroyed */
+			error = errno;
 	}
+	if (folder)
+		closedir(folder);
+	if (error && error != EACCES && error != EPERM && error != ENOENT)
+		broken(FOLDER ": %s", errname(error));
+	return !error && slab->shrink_count;
 }
 
-static void leave_out(struct slab *slab, const char *name)
+/* The next line of /proc/slabinfo: "name active_objs num_objs objsize …", below two lines of headings. */
+static bool next_cache(char **text, char name[CACHE_NAME], uint64_t *objects, uint64_t *bytes)
 {
-	char folder[CACHE_NAME];
-	ssize_t length;
-	struct slab_cache *cache;
-	char path[sizeof(FOLDER) + NAME_MAX_BYTES];
+	char *line;
 
-	snprintf(path, sizeof(path), FOLDER "/%s", name);
-	length = readlink(path, folder, sizeof(folder) - 1);
-	if (length >= 0)
-		folder[length] = '\0';
-	else
-		snprintf(folder, sizeof(folder), "%s", name);
-	cache = cache_in(slab, folder);
-	if (!cache)
-		return;
-	cache_close(cache);
-	*cache = slab->cache[--slab->count];
+	while ((line = strsep(text, "\n"))) {
+		unsigned long long active, size;
+
+		if (sscanf(line, "%47s %llu %*u %llu", name, &active, &size) != 3)
+			continue;
+		*objects = active;
+		*bytes = size;
+		return true;
+	}
+	return false;
+}
+
+/* All of /proc/slabinfo; nothing in it is longer than the buffer. */
+static char *read_info(const struct slab *slab)
+{
+	static char text[SLAB_CACHES_MAX * 160];
+	size_t used = 0;
+	ssize_t length;
+
+	if (lseek(slab->info, 0, SEEK_SET) != 0)
+		broken(INFO ": %s", errname(errno));
+	while ((length = read(slab->info, text + used, sizeof(text) - 1 - used)) > 0)
+		used += (size_t)length;
+	if (length < 0 || used == sizeof(text) - 1)
+		broken(INFO ": %s", length < 0 ? errname(errno) : "too long");
+	text[used] = '\0';
+	return text;
 }
 
 bool slab_open(struct slab *slab)
 {
-	DIR *folder = opendir(FOLDER);
-	struct dirent *entry;
-	bool all = folder;
+	struct text left_out = { 0 };
+	char *text, name[CACHE_NAME];
+	uint64_t objects, bytes;
 
-	slab->count = 0;
-	if (!folder)
-		return false;
-	while (all && slab->count < SLAB_CACHES_MAX && (entry = readdir(folder))) {
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
-			continue;
-		all = cache_open(&slab->cache[slab->count], entry->d_name);
-		slab->count += all;
-	}
-	if (all)
-		name_after_links(slab, folder);
-	closedir(folder);
-	for (size_t i = 0; i < ARRAY_SIZE(unsteady); i++)
-		leave_out(slab, unsteady[i]);
-	if (!all)
+	*slab = (struct slab){ .info = open(INFO, O_RDONLY | O_CLOEXEC) };
+	if (slab->info < 0 || !open_shrink(slab)) {
 		slab_close(slab);
+		return false;
+	}
+	memset(shrink, ' ', sizeof(shrink));
+	shrink[0] = '1';
+	text = read_info(slab);
+	while (next_cache(&text, name, &objects, &bytes)) {
+		if (is_unsteady(name)) {
+			text_add(&left_out, " %s (%llu bytes)", name, (unsigned long long)bytes);
+			continue;
+		}
+		if (slab->count == SLAB_CACHES_MAX)
+			broken("more than %u slab caches in " INFO, SLAB_CACHES_MAX);
+		slab->cache[slab->count] = (struct slab_cache){ .bytes = bytes, .now = UINT64_MAX };
+		snprintf(slab->cache[slab->count++].name, CACHE_NAME, "%s", name);
+	}
+	text_add_bytes(&left_out, "", 1);
+	info("slab_left_out", "%s", left_out.bytes);
+	free(left_out.bytes);
 	return slab->count;
 }
 
 void slab_close(struct slab *slab)
 {
-	while (slab->count)
-		cache_close(&slab->cache[--slab->count]);
+	while (slab->shrink_count)
+		close(slab->shrink[--slab->shrink_count]);
+	if (slab->info >= 0)
+		close(slab->info);
+	slab->info = -1;
+	slab->count = 0;
 }
 
 void slab_look(struct slab *slab)
 {
-	for (size_t i = 0; i < slab->count; i++) {
-		struct slab_cache *cache = &slab->cache[i];
-		uint64_t objects;
+	char *text, name[CACHE_NAME];
+	uint64_t objects, bytes;
 
-		if (pwrite(cache->shrink, "1", 1, 0) != 1)
-			continue;	/* it was destroyed */
-		objects = number_in(cache->objects);
-		if (objects < cache->now)
-			cache->now = objects;
+	for (size_t i = 0; i < slab->shrink_count; i++)
+		pwrite(slab->shrink[i], shrink, sizeof(shrink), 0);	/* of one that was destroyed: ENODEV */
+	text = read_info(slab);
+	for (size_t at = 0; next_cache(&text, name, &objects, &bytes);) {
+		size_t tried = 0;
+
+		/* They stay in their order, so that it is nearly always the next one. */
+		while (tried < slab->count && strcmp(slab->cache[at % slab->count].name, name)) {
+			tried++;
+			at++;
+		}
+		at %= slab->count;
+		if (tried < slab->count && objects < slab->cache[at].now)
+			slab->cache[at].now = objects;
 	}
 }
 
@@ -177,7 +195,19 @@ void slab_mark(struct slab *slab)
 /* A cache that has gone has not grown. */
 static int64_t growth(const struct slab_cache *cache)
 {
-	return cache->now == UINT64_MAX || cache->before == UINT64_MAX ? 0 : (int64_t)(cache->now - cache->before);
+	return cache->now == UINT64_MAX || cache->before == UINT64_MAX ?
+		0 : (int64_t)(cache->now - cache->before);
+}
+
+void slab_drop_caches(void)
+{
+	write_file_raw("/proc/sys/vm/drop_caches", "3");
+}
+
+void slab_suspect(struct slab *slab, int64_t allowed)
+{
+	for (size_t i = 0; i < slab->count; i++)
+		slab->cache[i].cleared |= growth(&slab->cache[i]) <= allowed;
 }
 
 const struct slab_cache *slab_grown(const struct slab *slab, int64_t *objects)
@@ -186,7 +216,7 @@ const struct slab_cache *slab_grown(const struct slab *slab, int64_t *objects)
 
 	*objects = 0;
 	for (size_t i = 0; i < slab->count; i++) {
-		if (growth(&slab->cache[i]) > *objects) {
+		if (!slab->cache[i].cleared && growth(&slab->cache[i]) > *objects) {
 			*objects = growth(&slab->cache[i]);
 			most = &slab->cache[i];
 		}

@@ -7,36 +7,43 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SLAB_CACHES_MAX 512u
+#define SLAB_CACHES_MAX 768u
 
 struct slab_cache {
-	char folder[48];	/* in /sys/kernel/slab */
-	char name[48];		/* what one of its users calls it: caches of one kind are merged */
-	int shrink, objects;	/* its files */
+	char name[48];
 	uint64_t bytes;		/* of an object */
 	uint64_t before, now;	/* objects in use, at slab_mark() and the least since */
+	bool cleared;		/* of suspicion */
 };
 
 struct slab {
-	struct slab_cache cache[SLAB_CACHES_MAX];
+	struct slab_cache cache[SLAB_CACHES_MAX];	/* those that are looked at */
 	size_t count;
+	int shrink[SLAB_CACHES_MAX];	/* files of all */
+	size_t shrink_count;
+	int info;
 };
 
 /*
- * Opens the files of all caches that there are (two each, so that looking at them opens nothing), but those of
- * address spaces and of IOVA ranges. false: the kernel or the user's rights do not allow it.
+ * Opens what is needed to look, so that looking opens nothing, and says which caches are left out (info slab_left_out).
+ * false: the kernel or the user's rights do not allow it.
  */
 bool slab_open(struct slab *slab);
 void slab_close(struct slab *slab);
 /*
- * Counts the objects of each cache, where that is less than what was counted since the mark. A cache is
- * shrunk immediately before (/sys/kernel/slab/NAME/shrink), as slabs and sheaves that the CPUs keep count as in use
- * (show_slab_objects(), mm/slub.c, 6.1 to 7.3): the first object that anybody takes afterwards is a
- * whole slab more, so several looks are needed to be sure. A count is never too low.
+ * Counts the objects of each cache, where that is less than what was counted since the mark (/proc/slabinfo).
+ * All are shrunk first (/sys/kernel/slab/NAME/shrink), as slabs and sheaves that the CPUs keep count as
+ * in use (get_slabinfo(), mm/slub.c, 6.1 to 7.3). The first object that anybody takes afterwards is a whole slab
+ * more, so several looks are needed to be sure. A count is never too low.
  */
 void slab_look(struct slab *slab);
 /* What was counted last is what caches grow from. */
 void slab_mark(struct slab *slab);
+
+/* Lets go of what the kernel keeps for speed alone: files' names and pages (/proc/sys/vm/drop_caches). */
+void slab_drop_caches(void);
+/* From now on only those caches are asked that have grown by more than `allowed` objects since the mark. */
+void slab_suspect(struct slab *slab, int64_t allowed);
 
 /* The cache that has grown most since the mark, in objects. NULL: none has. */
 const struct slab_cache *slab_grown(const struct slab *slab, int64_t *objects);
