@@ -179,7 +179,7 @@ def test_a_key_of_a_kind_that_the_board_does_not_take_is_refused_in_words(
     paramiko.RSAKey.generate(2048).write_private_key_file(str(key))
     server.disabled = {"pubkeys": ["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"]}
     try:
-        with pytest.raises(BoardError, match="is refused: .*ssh-rsa") as caught:
+        with pytest.raises(BoardError, match=r"is refused: .*ssh-rsa") as caught:
             SshLink(replace(address, key=key)).connect(20)
         assert not isinstance(caught.value, LinkLost)
     finally:

@@ -369,14 +369,14 @@ static void slab_check_churn(struct churn *churn, uint64_t operations, uint64_t 
 {
 	int64_t allowed = SLAB_SLACK + (int64_t)(operations / SLAB_OPERATIONS), grown;
 	const struct slab_cache *over = slab_over(churn, allowed, &grown, settle_ms);
+	double bytes;
 	char in[64];
 
 	snprintf(in, sizeof(in), "%llu operations", (unsigned long long)operations);
 	info("slab_most", "%lld in %s, %lld allowed", (long long)grown, in, (long long)allowed);
 	slab_is_level(over, grown, allowed, in);
-	sample("slab_growth",
-	       (double)slab_growth_bytes(&churn->slab) / (double)(operations ? operations : 1), "B/op",
-	       "stress");
+	bytes = (double)slab_growth_bytes(&churn->slab);
+	sample("slab_growth", bytes / (double)(operations ? operations : 1), "B/op", "stress");
 }
 
 /*
