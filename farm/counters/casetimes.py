@@ -33,6 +33,7 @@ _SIZES = (
         Better.LOWER,
         "/sys/kernel/slab, all caches, its second half",
     ),
+    ("pair_buffers", "count", Better.HIGHER, "32, where the board is quick enough"),
     ("lock_backoffs", "{permille}", Better.NEITHER, "locks let go of for an older ww ticket"),
     ("runs_per_mib", "count", Better.NEITHER, "physically contiguous runs, as constructed"),
     ("wake_quantile", "ns", Better.NEITHER, "the distribution of wake_latency, p0 to p100"),

@@ -16,7 +16,9 @@
 #define SLOTS 8			/* buffers that all threads share */
 #define KEPT 4			/* imports that a thread keeps at a time */
 #define DEVICES 16
-#define WALK_MS 40000		/* the most; 256 turns take some seconds */
+#define WALK_MS 40000		/* the most, after TURNS_MIN; 256 turns take some seconds */
+#define TURNS_ALLOWED 16	/* objects that a cache may have more after the pairs' turns */
+#define TURNS_MIN (2 * TURNS_ALLOWED)
 #define SLAB_SLACK 64		/* objects that a cache may have more, however few operations there were */
 #define SLAB_OPERATIONS 64	/* and one more for so many */
 #define SLAB_LOOKS 3
@@ -309,7 +311,7 @@ static uint64_t walk(struct churn *churn, uint64_t times, bool keep)
 	int held[2 * DEVICES];
 	unsigned int holds = hold(churn, held);
 
-	for (; turns < times && now_ns() < limit; turns++) {
+	for (; turns < times && (turns < TURNS_MIN || now_ns() < limit); turns++) {
 		for (unsigned int at = 0; at < most; at++) {
 			unsigned int from = at % churn->exporter_count;
 			unsigned int to = (at + turns) % churn->importer_count;
@@ -380,30 +382,25 @@ static void slab_check_churn(struct churn *churn, uint64_t operations, uint64_t 
 }
 
 /*
- * What caches hold after each pair's turns, of whose number a half is allowed. What grew once may be another program's:
- * a leak is what grows in a second walk again. Too few turns for that are told, and judged by nobody here.
+ * What caches hold after each pair's turns. What grew once may be another program's: a leak is what grows in a
+ * second walk again.
  */
 static void slab_check_pairs(struct churn *churn, uint64_t settle_ms)
 {
 	uint64_t times = param_u64("times"), turns = 0;
-	uint64_t meetings = times / churn->importer_count;
-	int64_t allowed = (int64_t)meetings / 2, grown = 0;
 	const struct slab_cache *over = NULL;
+	int64_t grown = 0;
 	char in[64];
 
-	snprintf(in, sizeof(in), "%llu buffers of each pair", (unsigned long long)meetings);
 	for (int walked = 0; walked < 2 && (!walked || over); walked++) {
 		turns = walk(churn, times, param_u64("keep_in_turns"));
-		if (turns < times)
-			break;
-		over = slab_over(churn, allowed, &grown, settle_ms);
-		info("slab_most_in_turns", "%lld in %s, %lld allowed", (long long)grown, in,
-		     (long long)allowed);
-		slab_suspect(&churn->slab, allowed);
+		over = slab_over(churn, TURNS_ALLOWED, &grown, settle_ms);
+		slab_suspect(&churn->slab, TURNS_ALLOWED);
 	}
-	info("turns", "%llu", (unsigned long long)turns);
-	if (turns == times)
-		slab_is_level(over, grown, allowed, in);
+	snprintf(in, sizeof(in), "%llu turns of pairs", (unsigned long long)turns);
+	info("slab_most_in_turns", "%lld in %s, %d allowed", (long long)grown, in, TURNS_ALLOWED);
+	slab_is_level(over, grown, TURNS_ALLOWED, in);
+	sample("pair_buffers", (double)turns / churn->importer_count, "count", "turns");
 }
 
 static void slab_check(struct churn *churn, uint64_t operations, uint64_t settle_ms)

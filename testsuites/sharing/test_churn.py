@@ -13,8 +13,8 @@ def addresses(devices) -> str:
     return "+".join(device.address for device in devices)
 
 
-MEETINGS = 32
-"""Buffers that each pair has by itself: of what it loses each time, twice what is allowed."""
+BUFFERS = 32
+"""That each pair has by itself: of what it loses each time, twice what is allowed."""
 
 
 def leaky_pairs(exporters, importers, expect) -> str:
@@ -41,7 +41,7 @@ def test_sharing_churn_leaks_nothing(board, expect, stress):
         exporters=addresses(exporters),
         importers=addresses(importers),
         but=leaky_pairs(exporters, importers, expect),
-        times=MEETINGS * len(importers),
+        times=BUFFERS * len(importers),
         **stress.arguments,
     )
     control(int(result.info["imports"]), "no import succeeded")
@@ -56,13 +56,11 @@ def test_sharing_churn_leaks_nothing(board, expect, stress):
         attached = result.counter("dma_buf_attach", phase="churn")
         control(attached, "nothing was attached, so nothing can be left")
     else:
-        turns, wanted = int(result.info["turns"]), MEETINGS * len(importers)
-        control(turns == wanted, f"too slow: each exporter had {turns} of {wanted} turns")
         # At most 768 files for 128 operations; the payload may have 4096 (runner.c), and has one
         # for each cache.
         for lost, where in (
             ({"keep_files": 6, "rounds": 32}, "operations"),
-            ({"keep_in_turns": 1, "times": MEETINGS}, "buffers of each pair"),
+            ({"keep_in_turns": 1, "times": BUFFERS}, "turns of pairs"),
         ):
             kept = board.run("share_churn", check=False, **lost, **brief)
             control(
