@@ -10,7 +10,7 @@
 #define RATE 50
 #define FRAME_WAIT_MS 3000
 #define FRAMES_MAX 256u
-#define TIMED_LEAST 100u	/* fewer frames say nothing of a median */
+#define TIMED_LEAST 60u		/* fewer frames say nothing of a median */
 
 enum order { FIXED, ROTATING, DUPLICATED };
 

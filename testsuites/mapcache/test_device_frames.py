@@ -16,7 +16,7 @@ def kernel_buffer(device: Device) -> bool:
 @pytest.mark.parametrize("mode", ["per-use", "cached"])
 def test_maps_per_frame_are_what_the_driver_asks_for(board, exporter, importer, mode, expect):
     """Mapping for each frame costs a map each, unless the exporter caches; once costs one."""
-    frames = 8
+    frames = 4
     result = board.run(
         "device_frames",
         exporter=exporter,
