@@ -299,9 +299,10 @@ static unsigned int hold(const struct churn *churn, int held[2 * DEVICES])
 }
 
 /*
- * Every exporter makes, and every importer is given, `times` buffers one after the other: what one of
- * them loses each time is not lost among the operations of the others. Where that takes too long it ends before; how
- * many there were. `keep` has the first exporter lose a file with each, on purpose.
+ * `times` turns, in each of which every exporter makes a buffer and every importer is given one; the pairs change from turn to
+ * turn, so that in as many turns as there are importers all have met. What one pair loses each time is not lost here among the
+ * operations of the others. Where that takes too long it ends before; how many turns there were. `keep` has the first exporter
+ * lose a file with each, on purpose.
  */
 static uint64_t walk(struct churn *churn, uint64_t times, bool keep)
 {
