@@ -287,6 +287,7 @@ def run(
 
     Exits 1 if a test failed or broke, 3 if a board or the lab did or nothing ran, else 0.
     """
+    from farm.board.payload import needs_of_cases
     from farm.image.own import read_own
     from farm.inventory import load_board_types
     from farm.lab.placement import parse_match
@@ -297,6 +298,7 @@ def run(
 
     if requirement:
         check_known(requirement, load_requirements())
+    needs_of_cases()  # no two have one name: told before a board is taken
     own = read_own(kernel, modules, driver or ())
     types = load_board_types()
     options = Options(

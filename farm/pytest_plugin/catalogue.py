@@ -14,11 +14,12 @@ import pytest
 from farm import paths
 from farm.board import payload
 from farm.board.envfile import check_environment
-from farm.errors import TestBroken, UsageError
+from farm.errors import FarmError, TestBroken, UsageError
 from farm.inventory import BoardType
 from farm.model import Device
 from farm.pytest_plugin.collection import needs_of, nodeid_of, requirements_of
 from farm.pytest_plugin.selectors import Selector, select
+from farm.pytest_plugin.settings import usage_error
 from farm.suites import EVERY_MARKER
 from farm.yamlfile import nearest
 
@@ -95,7 +96,11 @@ class _Collected:
                 )
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        cases = payload.needs_of_cases()
+        """Keep what there is; pytest asks for it after a refused collection as well."""
+        try:
+            cases = payload.needs_of_cases()
+        except FarmError as error:
+            raise usage_error(error) from error
         self.listed = [_listed(item, cases) for item in session.items]
 
 
