@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -69,13 +70,18 @@ class Terminal:
         os.write(self.master, keys)
 
     def leave_microcom(self) -> None:
-        """Ask for its prompt until it has taken the terminal over, and quit there."""
+        """Ask for its prompt once it has taken the terminal over, and quit there.
+
+        Until then its escape character is the terminal's own quit character, which throws away
+        what is on its way to the screen (isig() of n_tty).
+        """
         self.expect(r"to get to the prompt")
         deadline = time.monotonic() + WAIT_S
-        while "Enter command" not in self.screen:
+        while self._makes_signals():
             assert time.monotonic() < deadline, self.screen[-2000:]
-            self.type(b"\x1c")
-            self._read(1.0)
+            time.sleep(0.01)
+        self.type(b"\x1c")
+        self.expect(r"-> ")
         self.type(b"quit\r")
 
     def end(self) -> int:
@@ -87,6 +93,10 @@ class Terminal:
         self._read(0.0)
         os.close(self.master)
         return self.process.returncode
+
+    def _makes_signals(self) -> bool:
+        local_modes: int = termios.tcgetattr(self.master)[3]
+        return bool(local_modes & termios.ISIG)
 
     def _read(self, wait_s: float) -> None:
         ready, _, _ = select.select([self.master], [], [], wait_s)
