@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT := reports/output
 
-.PHONY: help setup setup-dev setup-reference system demo check test test-all bench faults clean
+.PHONY: help setup setup-dev setup-reference system demo check types unit test test-all bench faults clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -49,9 +49,15 @@ demo: setup
 check: setup-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
+	@$(MAKE) --no-print-directory --jobs=2 types unit
+
+types:
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q -n auto --dist worksteal tests/unit
+
+## One worker more than processors: now and then a test waits for a program of its own.
+unit:
+	@$(BIN)/pytest -q -n $$(($$(nproc) + 1)) --dist worksteal tests/unit
 
 test: check
 	@$(BIN)/pytest -n auto --dist loadfile -m "not slow" tests/contract

@@ -31,7 +31,7 @@ _SIZES = (
         "slab_growth",
         "B/op",
         Better.LOWER,
-        "/sys/kernel/slab, all caches, its second half",
+        "/proc/slabinfo, all caches, its second half",
     ),
     ("pair_buffers", "count", Better.HIGHER, "32, where the board is quick enough"),
     ("lock_backoffs", "{permille}", Better.NEITHER, "locks let go of for an older ww ticket"),

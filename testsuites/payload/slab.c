@@ -26,6 +26,8 @@ static const char *const unsteady[] = {
 	"kmemleak_object", "kmemleak_scan_area", "debug_objects_cache",
 };
 
+#define UNSTEADY ARRAY_SIZE(unsteady)
+
 /*
  * What is written to shrink a cache. It is as long as that since the kernel copies it into memory of its
  * own (kernfs_fop_write_iter()): of a cache whose slabs hold few objects, and not of the smallest, whose hold hundreds.
@@ -46,16 +48,14 @@ static void real_name(const char *cache, char real[CACHE_NAME])
 		snprintf(real, CACHE_NAME, "%s", cache);
 }
 
-static bool is_unsteady(const char *cache)
+static bool is_unsteady(const char *cache, char names[UNSTEADY][CACHE_NAME])
 {
-	char real[CACHE_NAME], other[CACHE_NAME];
+	char real[CACHE_NAME];
 
 	real_name(cache, real);
-	for (size_t i = 0; i < ARRAY_SIZE(unsteady); i++) {
-		real_name(unsteady[i], other);
-		if (!strcmp(real, other))
+	for (size_t i = 0; i < UNSTEADY; i++)
+		if (!strcmp(real, names[i]))
 			return true;
-	}
 	return false;
 }
 
@@ -125,7 +125,7 @@ static char *read_info(const struct slab *slab)
 bool slab_open(struct slab *slab)
 {
 	struct text left_out = { 0 };
-	char *text, name[CACHE_NAME];
+	char *text, name[CACHE_NAME], names[UNSTEADY][CACHE_NAME];
 	uint64_t objects, bytes;
 
 	*slab = (struct slab){ .info = open(INFO, O_RDONLY | O_CLOEXEC) };
@@ -135,9 +135,11 @@ bool slab_open(struct slab *slab)
 	}
 	memset(shrink, ' ', sizeof(shrink));
 	shrink[0] = '1';
+	for (size_t i = 0; i < UNSTEADY; i++)
+		real_name(unsteady[i], names[i]);
 	text = read_info(slab);
 	while (next_cache(&text, name, &objects, &bytes)) {
-		if (is_unsteady(name)) {
+		if (is_unsteady(name, names)) {
 			text_add(&left_out, " %s (%llu bytes)", name, (unsigned long long)bytes);
 			continue;
 		}
