@@ -32,11 +32,14 @@ def check_names(source: PlanSource) -> list[str]:
 
     Raises:
         ConfigError: a suite, requirement or image is unknown; says where, and the nearest.
+        UsageError: two cases of the suites have one name; says where.
     """
+    from farm.board.payload import needs_of_cases
     from farm.profiles import load_image_profiles
     from farm.requirements import load_requirements
     from farm.run.selection import choose_suites
 
+    needs_of_cases()  # no two have one name
     plan = source.plan
     suites = []
     for number, word in enumerate(plan.suites):

@@ -115,12 +115,13 @@ def test_a_suite_that_cannot_be_collected_is_told_with_its_line(
     assert f"error: {tmp_path}/testsuites/sync/suite.toml:1: the key 'sentence' is missing" in err
 
 
-@pytest.mark.parametrize("listing", [True, False], ids=["list", "run"])
-def test_two_cases_of_one_name_are_told_with_their_lines(tmp_path: Path, listing: bool) -> None:
+@pytest.mark.parametrize("words", ["run --list", "run", "nightly night.yaml"])
+def test_two_cases_of_one_name_are_told_with_their_lines(tmp_path: Path, words: str) -> None:
     broken = FarmProject(tmp_path)
+    (tmp_path / "night.yaml").write_text("description: a night\nboards: [virt-smmuv3]\n")
     one, two = (tmp_path / "testsuites" / name / "twice.c" for name in ("mapcache", "sync"))
     for file in (one, two):
         file.write_text('#include "farm.h"\n\nCASE(twice, "Is there twice")\n{\n}\n')
-    code, out, err = broken("run", *(["--list"] if listing else []))
+    code, out, err = broken(*words.replace("night.yaml", f"{tmp_path}/night.yaml").split())
     assert (code, out) == (2, ""), err
     assert f"error: {two}:3: case twice is already defined at {one}:3" in err
