@@ -6,10 +6,10 @@ import re
 from typing import Protocol
 
 from farm.board.ssh import CommandOutput
-from farm.errors import BoardError, ProtocolError
+from farm.errors import BoardError, LinkLost, ProtocolError
 
 COMMAND_S = 20.0
-"""Time limit of each of the commands here."""
+"""Time limit of each of the commands here. Who needs longer has hung, or is going down."""
 
 REBOOT = (
     '[ "$(id -u)" = 0 ] || { echo "only root may reboot it" >&2; exit 1; }; '
@@ -39,10 +39,10 @@ def boot_id(link: Runner) -> str:
     """Return what identifies the board's present boot (:data:`BOOT_ID`).
 
     Raises:
-        LinkLost: the link closed.
+        LinkLost: the link closed, or nothing came.
         ProtocolError: the board says no such thing.
     """
-    said = link.run(f"cat {BOOT_ID}", timeout=COMMAND_S).stdout
+    said = _run(link, f"cat {BOOT_ID}").stdout
     text = said[:100].decode("ascii", errors="replace").strip()
     if not _BOOT_ID.fullmatch(text):
         raise ProtocolError(f"the board says that its boot id is {text!r}")
@@ -53,10 +53,10 @@ def uptime(link: Runner) -> float:
     """Return how long the board's kernel has run, in seconds (proc_uptime(5)).
 
     Raises:
-        LinkLost: the link closed.
+        LinkLost: the link closed, or nothing came.
         ProtocolError: the board says no such thing.
     """
-    said = link.run(f"cat {UPTIME}", timeout=COMMAND_S).stdout
+    said = _run(link, f"cat {UPTIME}").stdout
     match = _UPTIME.match(said)
     if match is None:
         raise ProtocolError(f"the board says that its uptime is {said[:100]!r}")
@@ -67,10 +67,24 @@ def ask_for_reboot(link: Runner) -> None:
     """Have the board reboot itself; it may do so a while after this returns.
 
     Raises:
-        LinkLost: the link closed before the board took the command.
+        LinkLost: the link closed before the board took the command, or nothing came.
         BoardError: it refuses.
     """
-    done = link.run(REBOOT, timeout=COMMAND_S)
+    done = _run(link, REBOOT)
     if done.status != 0:
         said = done.stderr[:200].decode("utf-8", errors="backslashreplace").strip()
         raise BoardError(f"the board does not take the command to reboot: {said}")
+
+
+def _run(link: Runner, command: str) -> CommandOutput:
+    """Run a command that every board that is up ends at once.
+
+    A board that resets says no goodbye: its next kernel is the first to tell that the connection
+    is none, and may come up only after the time limit.
+    """
+    try:
+        return link.run(command, timeout=COMMAND_S)
+    except LinkLost:
+        raise
+    except BoardError as error:
+        raise LinkLost(str(error)) from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from farm.board import reboot
 from farm.board.ssh import CommandOutput
-from farm.errors import BoardError, ProtocolError
+from farm.errors import BoardError, LinkLost, ProtocolError
 
 BOOT = "6a9c3f0e-5d0b-4b53-9a55-7f3d2c1b0a99"
 
@@ -54,3 +56,16 @@ def test_a_reboot_goes_from_gentle_to_rough_without_waiting_for_it() -> None:
 def test_a_board_that_refuses_says_why() -> None:
     with pytest.raises(BoardError, match="only root may"):
         reboot.ask_for_reboot(Link(stderr=b"only root may reboot it\n", status=1))
+
+
+class Reset(Link):
+    """Fell silent with the command in its hands: SshLink.run() then says that it did not end."""
+
+    def run(self, command: str, *, timeout: float) -> CommandOutput:
+        raise BoardError(f"{command} did not end within {timeout:g} s")
+
+
+@pytest.mark.parametrize("asked", [reboot.boot_id, reboot.uptime, reboot.ask_for_reboot])
+def test_a_board_that_resets_meanwhile_is_a_link_lost(asked: Callable[[Reset], object]) -> None:
+    with pytest.raises(LinkLost, match="did not end within 20 s"):
+        asked(Reset())
