@@ -119,8 +119,8 @@ static void decode(struct chain *chain)
 	};
 	struct v4l2_frame frame;
 
-	if (poll(ready, 2, CODEC_WAIT_MS) <= 0)
-		fail("no buffer was done within %d ms, after %u frames", CODEC_WAIT_MS,
+	if (poll(ready, 2, PATIENCE_MS) <= 0)
+		fail("no buffer was done within %d ms, after %u frames", PATIENCE_MS,
 		     chain->frames);
 	if (ready[1].revents && take(chain->made, &frame))
 		v4l2_queue_stamped(&decoder->output, frame.index, codec->coded_pool.fd[frame.index],

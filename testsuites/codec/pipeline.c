@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define DEPTH 2u
-#define FRAME_WAIT_MS 5000
 #define BLOT 0x5b	/* in none of vivid's colours */
 #define PIECE 1024u	/* bytes; each page of a frame has a whole one */
 
@@ -185,7 +184,7 @@ static uint32_t from_camera(struct pipeline *pipeline)
 	int64_t at;
 
 	devices_begin(pipeline);
-	frame = v4l2_dequeue_frame(&pipeline->camera.queue, FRAME_WAIT_MS);
+	frame = v4l2_dequeue_frame(&pipeline->camera.queue, PATIENCE_MS);
 	devices_end(pipeline);
 	if (frame.sequence < pipeline->sequence)
 		fail("the camera's frame %u comes after its frame %u", frame.sequence,
@@ -213,7 +212,7 @@ static void flip(struct pipeline *pipeline, uint32_t index)
 		display_show(&pipeline->display, shown);
 	} else {
 		display_flip(&pipeline->display, shown);
-		display_flipped(&pipeline->display, FRAME_WAIT_MS);
+		display_flipped(&pipeline->display, PATIENCE_MS);
 	}
 }
 

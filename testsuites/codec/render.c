@@ -9,7 +9,6 @@
 
 #define SHOWN_WIDTH 320u
 #define SHOWN_HEIGHT 240u
-#define FLIP_WAIT_MS 5000
 #define FRAMES 4u
 #define FENCED_LEAST_MS 200	/* what a flip to a fenced buffer is watched for, at the least */
 #define UNFENCED_MOST_MS 2000	/* a flip without a fence; one with is watched for four times as long */
@@ -53,7 +52,7 @@ CASE(render_shown, "What a GPU drew is shown from the GPU's buffer, with the rig
 	window_begin();
 	for (unsigned int i = 0; i < FRAMES; i++) {
 		display_flip(&display, &shown);
-		display_flipped(&display, FLIP_WAIT_MS);
+		display_flipped(&display, PATIENCE_MS);
 	}
 	window_end("steady");
 	info("frames", "%u", FRAMES);
@@ -80,15 +79,17 @@ CASE(render_fenced, "A display does not show a buffer before its writer's fence 
 	struct display display = display_open(param_str("display"), SHOWN_WIDTH, SHOWN_HEIGHT);
 	struct shown shown = display_import(&display, buffer.fd, picture.width * 4);
 	uint32_t fence;
-	uint64_t begun, spent_ms;
+	uint64_t begun, spent_ms = UINT64_MAX;
 	int wait_ms;
 
 	display_show(&display, &shown);
 	/* Control: without a fence the flip is done by itself, and in much less than is waited for. */
-	begun = now_ns();
-	display_flip(&display, &shown);
-	display_flipped(&display, FLIP_WAIT_MS);
-	spent_ms = (now_ns() - begun) / 1000000 + 1;
+	for (int again = 0; again < 3 && spent_ms > UNFENCED_MOST_MS; again++) {
+		begun = now_ns();
+		display_flip(&display, &shown);
+		display_flipped(&display, PATIENCE_MS);
+		spent_ms = (now_ns() - begun) / 1000000 + 1;
+	}
 	if (spent_ms > UNFENCED_MOST_MS)
 		broken("a flip takes %llu ms without a fence, so being late says nothing of one",
 		       (unsigned long long)spent_ms);
@@ -101,7 +102,7 @@ CASE(render_fenced, "A display does not show a buffer before its writer's fence 
 	check(!display_flipped_raw(&display, wait_ms),
 	      "the flip was done before the fence signalled, within %d ms", wait_ms);
 	vgem_fence_signal(buffer.device, fence);
-	display_flipped(&display, FLIP_WAIT_MS);
+	display_flipped(&display, PATIENCE_MS);
 
 	display_close(&display);
 	buffer_close(&buffer);

@@ -26,7 +26,7 @@ CASE(cpu_import, "A capture device that writes with the CPU fills an imported bu
 
 	window_begin();
 	v4l2_stream(&import.queue, true);
-	check(v4l2_dequeue(&import.queue, 3000) == 0, "another buffer than the only one came back");
+	check(v4l2_dequeue(&import.queue, PATIENCE_MS) == 0, "another buffer than the only one came back");
 	v4l2_stream(&import.queue, false);
 	window_end("frame");
 

@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 
 #define FRAMES 5	/* the loop may need a few to settle */
-#define FRAME_WAIT_MS 3000
 
 /* The first input or output whose name starts with `kind`; -1 if there is none. */
 static int input_of_kind(int fd, const char *kind)
@@ -173,7 +172,7 @@ CASE(cpu_read, "A video output that reads with the CPU shows what the exporter w
 	v4l2_queue(&loop.capture, 0, -1);
 	v4l2_stream(&loop.capture, true);
 	for (int left = FRAMES; left; left--) {
-		uint32_t index = v4l2_dequeue(&loop.capture, FRAME_WAIT_MS);
+		uint32_t index = v4l2_dequeue(&loop.capture, PATIENCE_MS);
 
 		wrong = pattern_mismatch(loop.frame, loop.capture.size, seed);
 		if (wrong < 0)

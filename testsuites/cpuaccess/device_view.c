@@ -58,7 +58,7 @@ static void capture_into(struct v4l2_queue *queue)
 {
 	v4l2_queue(queue, 0, -1);
 	v4l2_stream(queue, true);
-	check(v4l2_dequeue(queue, 3000) == 0, "another buffer than the only one came back");
+	check(v4l2_dequeue(queue, PATIENCE_MS) == 0, "another buffer than the only one came back");
 	v4l2_stream(queue, false);
 }
 

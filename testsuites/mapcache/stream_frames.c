@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #define RATE 50
-#define FRAME_WAIT_MS 3000
 #define FRAMES_MAX 256u
 #define TIMED_LEAST 60u		/* fewer frames say nothing of a median */
 
@@ -35,7 +34,7 @@ struct stream {
 /* Takes a frame and queues its buffer again, in the stream's order: the ns that the latter took. */
 static uint64_t next_frame(struct stream *stream)
 {
-	uint32_t index = v4l2_dequeue(stream->queue, FRAME_WAIT_MS), to = index;
+	uint32_t index = v4l2_dequeue(stream->queue, PATIENCE_MS), to = index;
 	int fd = stream->held[index], again = fd;
 	uint64_t begin, spent;
 

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define LIST_LIMIT_PAGES 1024u	/* udmabuf's list_limit where nobody changed it */
-#define FRAME_WAIT_MS 3000
 #define VIVID_NO_TEXT 2		/* entries of its menus (drivers/media/test-drivers/vivid/vivid-ctrls.c, Linux 6.12) */
 #define VIVID_NO_MOVEMENT 3
 #define VIVID_RIGHT_FAST 6
@@ -358,7 +357,7 @@ void import_stream(struct import *import, int next)
 		v4l2_queue(&import->queue, 1, next);
 	v4l2_stream(&import->queue, true);
 	if (!output || next >= 0)
-		err = v4l2_dequeue_raw(&import->queue, FRAME_WAIT_MS, &index, NULL);
+		err = v4l2_dequeue_raw(&import->queue, PATIENCE_MS, &index, NULL);
 	if (err < 0)
 		fail("no frame of the imported buffer: %s", errname(err));
 	v4l2_stream(&import->queue, false);
@@ -419,7 +418,7 @@ void capture_reference(struct v4l2_queue *capture, void *frame)
 	map = queue_view(capture, capture->size);
 	v4l2_queue(capture, 0, -1);
 	v4l2_stream(capture, true);
-	err = v4l2_dequeue_raw(capture, FRAME_WAIT_MS, &index, &bytes);
+	err = v4l2_dequeue_raw(capture, PATIENCE_MS, &index, &bytes);
 	if (err < 0)
 		fail("no frame into the device's own buffer: %s", errname(err));
 	if (index || bytes != capture->size)
@@ -449,7 +448,7 @@ void capture_carries(struct import *import, struct buffer *buffer, const void *r
 	memcpy(expected, reference, frame);
 
 	v4l2_stream(&import->queue, true);
-	err = v4l2_dequeue_raw(&import->queue, FRAME_WAIT_MS, &index, &bytes);
+	err = v4l2_dequeue_raw(&import->queue, PATIENCE_MS, &index, &bytes);
 	if (err < 0)
 		fail("no frame into the imported buffer: %s", errname(err));
 	if (bytes != frame)

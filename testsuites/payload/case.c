@@ -285,6 +285,17 @@ void sleep_ms(unsigned int ms)
 		;
 }
 
+void patience_wait(struct patience *patience, unsigned int us)
+{
+	const struct timespec pause = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 };
+	uint64_t before = now_ns(), most = us * 10000ull, took;
+
+	nanosleep(&pause, NULL);
+	took = now_ns() - before;
+	took = took < most ? took : most;
+	patience->left_ns -= took < patience->left_ns ? took : patience->left_ns;
+}
+
 pid_t spawn(void (*fn)(void *arg), void *arg)
 {
 	pid_t parent = getpid(), pid;

@@ -330,9 +330,9 @@ bool codec_turn(struct codec *codec, struct v4l2_frame *decoded)
 			    !codec->encoder_last && holds(codec, CODEC_ENCODER));
 	ready[1] = interest(&codec->decoder, holds(codec, CODEC_DECODER),
 			    codec->decoding && !codec->decoder_last && codec->out_held);
-	if (poll(ready, 2, CODEC_WAIT_MS) <= 0)
+	if (poll(ready, 2, PATIENCE_MS) <= 0)
 		fail("no buffer was done within %d ms: the encoder has raw %#x, the decoder %#x",
-		     CODEC_WAIT_MS, codec->raw_held, codec->out_held);
+		     PATIENCE_MS, codec->raw_held, codec->out_held);
 	for (unsigned int i = 0; i < 2; i++)
 		if ((ready[i].revents & (POLLERR | POLLIN | POLLOUT | POLLPRI)) == POLLERR)
 			fail("poll of the %s says POLLERR alone", i ? "decoder" : "encoder");

@@ -14,8 +14,6 @@
 #include "picture.h"
 #include "pool.h"
 
-#define CODEC_WAIT_MS 20000	/* for anything to happen: an emulator takes a second for a large frame */
-
 enum codec_holder { CODEC_NOBODY, CODEC_ENCODER, CODEC_DECODER };
 
 struct codec {

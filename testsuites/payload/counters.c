@@ -352,11 +352,11 @@ static void look_again(struct reading *end)
 
 void counters_settle(const struct reading *begin, struct reading *end)
 {
-	uint64_t deadline = now_ns() + SETTLE_MS * 1000000ull;
+	struct patience patience = { .left_ns = SETTLE_MS * 1000000ull };
 	unsigned int wait_ms = 1;
 
-	while (any_left(begin, end) && now_ns() < deadline) {
-		sleep_ms(wait_ms);
+	while (any_left(begin, end) && patience.left_ns) {
+		patience_wait(&patience, wait_ms * 1000);
 		wait_ms = wait_ms < 64 ? wait_ms * 2 : wait_ms;
 		look_again(end);
 	}

@@ -98,8 +98,19 @@ void window_end(const char *phase);
 
 /* --- time, processes, text --------------------------------------------------------------------- */
 
+#define PATIENCE_MS 15000	/* for what a device does by itself, where nothing is claimed about its time */
+
 uint64_t now_ns(void);			/* CLOCK_MONOTONIC */
 void sleep_ms(unsigned int ms);
+
+/*
+ * What a wait may still take: { .left_ns = … }. Its pauses use it up, and none of them by more than ten times
+ * its length: where the whole board stood still, as a virtual one does whose host is busy, nobody had that time.
+ */
+struct patience {
+	uint64_t left_ns;
+};
+void patience_wait(struct patience *patience, unsigned int us);
 
 /* Runs fn(arg) in a process of its own; in it check() and friends end the whole case at join(). */
 pid_t spawn(void (*fn)(void *arg), void *arg);

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #define IDS_MAX 16u
-#define CRC_WAIT_MS 5000
 #define CRC_BEYOND_MS 10000	/* till there is one of a frame that was not yet begun */
 #define CRC_LINE_MAX 256
 
@@ -222,13 +221,13 @@ struct crc_entry {
 static struct crc_entry crc_entry(int fd)
 {
 	char line[CRC_LINE_MAX];
-	int ready = poll_raw(fd, POLLIN, CRC_WAIT_MS);
+	int ready = poll_raw(fd, POLLIN, PATIENCE_MS);
 	const char *blank;
 	ssize_t got;
 
 	must(ready, "poll for a CRC");
 	if (!ready)
-		fail("no CRC came within %d ms", CRC_WAIT_MS);
+		fail("no CRC came within %d ms", PATIENCE_MS);
 	got = read(fd, line, sizeof(line) - 1);
 	if (got <= 0)
 		fail("read of a CRC: %s", got ? errname(errno) : "end of file");

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define FORMATS_MAX 256u
-#define FRAME_WAIT_MS 10000
 #define RGB_WIDTH 640u
 #define RGB_HEIGHT 480u		/* three bytes a pixel: FRAME_SIZE */
 
@@ -226,8 +225,8 @@ struct v4l2_frame m2m_run(struct m2m *m2m, uint32_t index, int from, size_t byte
 
 	v4l2_queue_bytes(&m2m->output, index, from, bytes);
 	v4l2_queue(&m2m->capture, index, to);
-	made = v4l2_dequeue_frame(&m2m->capture, FRAME_WAIT_MS);
-	read = v4l2_dequeue(&m2m->output, FRAME_WAIT_MS);
+	made = v4l2_dequeue_frame(&m2m->capture, PATIENCE_MS);
+	read = v4l2_dequeue(&m2m->output, PATIENCE_MS);
 	if (read != index || made.index != index)
 		fail("buffers %u and %u came back, expected both of index %u", read, made.index,
 		     index);

@@ -323,7 +323,7 @@ static void note_stuck(pid_t pid)
 
 int process_reap(struct process *process)
 {
-	uint64_t deadline = now_ns() + REAP_MS * 1000000ull;
+	struct patience patience = { .left_ns = REAP_MS * 1000000ull };
 	int survivors = 0;
 	bool child_gone = false;
 
@@ -346,11 +346,11 @@ int process_reap(struct process *process)
 		} else {
 			if (child_gone && each_child(kill_child) == 0)
 				return survivors;
-			if (now_ns() > deadline) {
+			if (!patience.left_ns) {
 				each_child(note_stuck);
 				return -1;
 			}
-			sleep_ms(1);
+			patience_wait(&patience, 1000);
 		}
 	}
 }

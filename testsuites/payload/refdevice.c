@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define PATIENCE_MS 10000	/* a transfer takes 100 ms, and is given up after 2 s */
 
 int refdev_open_raw(const char *address)
 {

@@ -98,7 +98,7 @@ CASE(self_abort, "Aborts after a sample")
 
 /* Whoever reads the fifo sees three bytes come, and its end when the last of the three is gone. */
 CASE(self_hang, "Never returns, nor do two processes of it, one of them in a session of its own",
-     .timeout_ms = 200, .params = "fifo=/dev/null")
+     .timeout_ms = 2000, .params = "fifo=/dev/null")
 {
 	int fifo = open(param_str("fifo"), O_WRONLY);
 

@@ -212,6 +212,12 @@ void slab_suspect(struct slab *slab, int64_t allowed)
 		slab->cache[i].cleared |= growth(&slab->cache[i]) <= allowed;
 }
 
+void slab_suspect_all(struct slab *slab)
+{
+	for (size_t i = 0; i < slab->count; i++)
+		slab->cache[i].cleared = false;
+}
+
 const struct slab_cache *slab_grown(const struct slab *slab, int64_t *objects)
 {
 	const struct slab_cache *most = NULL;

@@ -44,6 +44,8 @@ void slab_mark(struct slab *slab);
 void slab_drop_caches(void);
 /* From now on only those caches are asked that have grown by more than `allowed` objects since the mark. */
 void slab_suspect(struct slab *slab, int64_t allowed);
+/* From now on all are asked again. */
+void slab_suspect_all(struct slab *slab);
 
 /* The cache that has grown most since the mark, in objects. NULL: none has. */
 const struct slab_cache *slab_grown(const struct slab *slab, int64_t *objects);

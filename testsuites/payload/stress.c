@@ -187,6 +187,18 @@ uint64_t stress_halves(unsigned int count, void (*fn)(struct worker *), void *ar
 	return tell(crew, count, spent + run_threads(crew, count, ms - ms / 2));
 }
 
+uint64_t stress_again(unsigned int count, void (*fn)(struct worker *), void *arg)
+{
+	struct crew *crew = crew_new(count, fn, arg);
+	uint64_t operations;
+
+	limit_to(crew, count, (param_u64("rounds") + 1) / 2);
+	run_threads(crew, count, param_u64("ms") / 2);
+	operations = operations_of(crew, count);
+	shared_memory_free(crew, sizeof(*crew));
+	return operations;
+}
+
 static void process_main(void *arg)
 {
 	struct worker *worker = arg;

@@ -62,9 +62,16 @@ uint64_t stress_processes(unsigned int count, void (*fn)(struct worker *worker),
 uint64_t stress_halves(unsigned int count, void (*fn)(struct worker *worker), void *arg,
 		       void (*between)(void *arg, uint64_t operations));
 
+/*
+ * The first half's decisions once more, for a case that has seen something there that may have come from elsewhere. Tells
+ * nothing; returns the operations.
+ */
+uint64_t stress_again(unsigned int count, void (*fn)(struct worker *worker), void *arg);
+
 #ifndef FARM_HELPERS
 #define stress_threads(...) FARM_AT(stress_threads(__VA_ARGS__))
 #define stress_halves(...) FARM_AT(stress_halves(__VA_ARGS__))
+#define stress_again(...) FARM_AT(stress_again(__VA_ARGS__))
 #define stress_processes(...) FARM_AT(stress_processes(__VA_ARGS__))
 #endif
 

@@ -4,7 +4,6 @@
 #include "pool.h"
 
 #define RATE 50
-#define FRAME_WAIT_MS 3000
 #define KEPT 2u		/* buffers that stay in the queue */
 #define ADDED 2u	/* buffers that come and go in a round */
 
@@ -14,7 +13,7 @@ static uint32_t frames_into(struct v4l2_queue *queue, const struct pool *pool, u
 	uint32_t waiting = ADDED, frames = 0;
 
 	while (waiting) {
-		uint32_t index = v4l2_dequeue(queue, FRAME_WAIT_MS);
+		uint32_t index = v4l2_dequeue(queue, PATIENCE_MS);
 
 		frames++;
 		if (index >= first && index < first + ADDED)

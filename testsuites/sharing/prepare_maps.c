@@ -4,7 +4,6 @@
 #include "pool.h"
 
 #define RATE 50
-#define FRAME_WAIT_MS 3000
 
 CASE(prepare_maps, "Buffers are prepared before a stream, and the stream maps nothing more",
      .timeout_ms = 20000, .params = "importer= exporter= memory=dmabuf buffers=3 frames=6")
@@ -32,7 +31,7 @@ CASE(prepare_maps, "Buffers are prepared before a stream, and the stream maps no
 		v4l2_queue(&import.queue, i, shared ? pool.fd[i] : -1);
 	v4l2_stream(&import.queue, true);
 	for (uint32_t i = 0; i < frames; i++) {
-		uint32_t index = v4l2_dequeue(&import.queue, FRAME_WAIT_MS);
+		uint32_t index = v4l2_dequeue(&import.queue, PATIENCE_MS);
 
 		v4l2_queue(&import.queue, index, shared ? pool.fd[index] : -1);
 	}

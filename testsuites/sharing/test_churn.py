@@ -56,7 +56,7 @@ def test_sharing_churn_leaks_nothing(board, expect, stress):
         attached = result.counter("dma_buf_attach", phase="churn")
         control(attached, "nothing was attached, so nothing can be left")
     else:
-        # At most 768 files for 128 operations; the payload may have 4096 (runner.c), and has one
+        # At most 1152 files for 192 operations; the payload may have 4096 (runner.c), and has one
         # for each cache.
         for lost, where in (
             ({"keep_files": 6, "rounds": 32}, "operations"),

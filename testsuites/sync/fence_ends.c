@@ -7,7 +7,7 @@
 
 #define EXPIRY_NS 10000000000ull	/* VGEM_FENCE_TIMEOUT, drivers/gpu/drm/vgem/vgem_fence.c */
 #define TICK_NS 10000000ull		/* a jiffy at the slowest HZ: timers count in these */
-#define PATIENCE_MS 60000
+#define LATE_MS 60000
 
 /* Who may join whom in one buffer: readers join readers, and that is all. */
 static void conflicts(int one, int other, int dmabuf)
@@ -60,7 +60,7 @@ CASE(fence_ends, "Fences that conflict are refused, and one that nobody signals 
 	      "the fence that nobody signals is not pending any more after %llu ns",
 	      (unsigned long long)(now_ns() - attached));
 
-	poll_ready(late.fd, POLLIN | POLLOUT, PATIENCE_MS);
+	poll_ready(late.fd, POLLIN | POLLOUT, LATE_MS);
 	spent = now_ns() - attached;
 	check(spent >= EXPIRY_NS - TICK_NS, "the fence ended after %llu ns, expected %llu",
 	      (unsigned long long)spent, EXPIRY_NS);

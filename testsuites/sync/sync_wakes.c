@@ -57,17 +57,16 @@ static char process_state(pid_t pid)
 /* Until the waiter has gone to sleep behind `entered`: then it can only be in START. */
 static void await_asleep(struct meeting *meeting, pid_t pid, uint64_t round)
 {
-	const struct timespec pause = { .tv_nsec = 50000 };
-	uint64_t limit = now_ns() + ASLEEP_LIMIT_NS;
+	struct patience patience = { .left_ns = ASLEEP_LIMIT_NS };
 
 	while (atomic_load(&meeting->entered) != round || process_state(pid) != 'S') {
 		check(atomic_load(&meeting->returned) != round,
 		      "round %llu: START returned though the fence is pending",
 		      (unsigned long long)round);
-		if (now_ns() > limit)
+		if (!patience.left_ns)
 			fail("round %llu: the waiter never went to sleep (state %c)",
 			     (unsigned long long)round, process_state(pid));
-		nanosleep(&pause, NULL);	/* leaves the processor to the waiter */
+		patience_wait(&patience, 50);	/* leaves the processor to the waiter */
 	}
 	check(atomic_load(&meeting->returned) != round,
 	      "round %llu: START returned though the fence is pending", (unsigned long long)round);
