@@ -262,13 +262,13 @@ class ConsoleRecorder:
     def _received(self, data: bytes) -> None:
         if not data:
             return
-        if self._fanout is not None:
-            self._fanout.broadcast(data)
         with self._changed:
             self._keep_raw(data)
             self._take(*self._recogniser.feed(data))
             self._activity += 1
             self._changed.notify_all()
+        if self._fanout is not None:  # afterwards: what others have read has been recorded
+            self._fanout.broadcast(data)
 
     def _take(self, lines: list[str], events: list[ConsoleEvent]) -> None:
         for line in lines:

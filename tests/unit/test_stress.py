@@ -41,11 +41,15 @@ def stressed(*words: str, outcome: str = "pass") -> Block:
 @pytest.mark.parametrize("way", ["threads", "processes"])
 def test_the_same_seed_makes_the_same_decisions(way: str) -> None:
     """However many rounds fitted into the time: the digest is over those that always do."""
-    runs = [stressed("seed=7", f"as={way}", f"ms={ms}") for ms in (1, 1, 40)]
+    runs = [stressed("seed=7", f"as={way}", "ms=1") for _ in range(2)]
+    for ms in (40, 400, 4000):  # whose turn it is on a busy machine may take longer than the first
+        runs.append(stressed("seed=7", f"as={way}", f"ms={ms}"))
+        if int(runs[-1].info["rounds"]) > int(runs[0].info["rounds"]):
+            break
     assert {(run.info["decisions"], run.info["decided"]) for run in runs} == {
         (runs[0].info["decisions"], "8")
     }
-    assert int(runs[2].info["rounds"]) > int(runs[0].info["rounds"]) >= 4 * 8
+    assert int(runs[-1].info["rounds"]) > int(runs[0].info["rounds"]) >= 4 * 8
     rate = next(sample for sample in runs[0].samples if sample.name == "operations")
     assert (rate.unit, rate.phase) == ("op/s", "stress") and rate.value > 0
 
