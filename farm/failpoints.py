@@ -77,6 +77,7 @@ _NAMED = {
     "resume.alone": "none of its workers or keepers is left",
     "resume.prepared": "its jobs are to go on, in writing",
     "worker.started": "a worker has its job, and no journal yet",
+    "worker.asked": "a worker was asked to stop, and has interrupted itself",
     "worker.ending": "the job's tests are over, its board is still held",
     "keeper.started": "a keeper has its request",
     "keeper.reserved": "the place is reserved or waited for",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,9 @@ app = typer.Typer()
 
 RUN = "console"
 """The run that the lease of a console belongs to."""
+
+READER_S = 60.0
+"""How long labgrid-client may take to come to the board's line. Then it goes on without it."""
 
 LAST_WORDS_S = 5.0
 """How long labgrid-client may take to end once it was asked to."""
@@ -196,7 +200,8 @@ def _run_client(way: Way, identity: str, *, on: bool) -> None:
     words, env = client.command(way.coordinator, way.board, identity, "console")
     shown = subprocess.Popen(words, env=env)
     try:
-        if on:  # connecting takes less than the off-time of a power cycle
+        if on:  # connecting, then, takes less than the off-time of a power cycle
+            _await_reader(shown)
             _switch_on(way, identity)
         status = shown.wait()
     except BaseException:
@@ -206,6 +211,19 @@ def _run_client(way: Way, identity: str, *, on: bool) -> None:
         raise
     if status:
         raise InfraError(f"board {way.board}: labgrid-client's console ended with {status}")
+
+
+def _await_reader(shown: subprocess.Popen[bytes]) -> None:
+    """Wait until labgrid-client has started what shows the line, or has ended."""
+    started = Path(f"/proc/{shown.pid}/task/{shown.pid}/children")  # forked by its main thread
+    deadline = time.monotonic() + READER_S
+    while shown.poll() is None and time.monotonic() < deadline:
+        try:
+            if started.read_text().strip():
+                return
+        except OSError:
+            return  # a kernel that does not tell
+        time.sleep(0.05)
 
 
 def _switch_on(way: Way, identity: str) -> None:

@@ -29,7 +29,7 @@ from farm.lab.lease import KeeperNote, LeaseRequest
 from farm.lab.processes import leave
 from farm.lab.reconcile import BEATS, Heartbeats, end_lease, give_back, lab_vanished
 from farm.lab.turn import MAX_PRIORITY
-from farm.lab.waiting import Turn, Waiter
+from farm.lab.waiting import OPEN, Turn, Waiter
 
 POLL_S = 1.0
 """How often one who waits looks, in seconds."""
@@ -287,7 +287,8 @@ class Keeper:
         gets in between, and acquired when its exporter is back. Without a ``deadline`` for an end
         the job is heeded; return False if it ended this.
         """
-        reserved = False
+        had = lab.poll(self._token) if self._token else None
+        reserved = had is not None and had.state in OPEN
         until = time.monotonic() + RECONNECT_S if deadline is None else deadline
         while time.monotonic() < until:
             place = lab.places().get(self._place)

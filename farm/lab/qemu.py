@@ -24,7 +24,7 @@ from farm.errors import LabError
 BINARY = "qemu-system-aarch64"
 NEXT_STEP = "install QEMU's ARM emulator: apt install qemu-system-arm"
 GUEST_SSH_PORT = 22
-_MONITOR_S = 15.0
+_MONITOR_S = 30.0
 _REPLY_LIMIT = 1 << 20
 _PIECE_S = 0.005
 EXACT = (

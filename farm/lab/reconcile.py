@@ -39,8 +39,11 @@ LOOK_S = 1.0
 CONNECT_S = 5.0
 """How long a machine may take to refuse or to accept a connection to itself, in seconds."""
 
-POWER_S = 30.0
-"""How long switching a board off may take."""
+POWER_S = 75.0
+"""How long switching a board off may take: less than a worker waits for its keeper."""
+
+TAKE_BACK_S = 30.0
+"""For how long a place that nobody holds is asked for whose board may still be on."""
 
 
 class Heartbeats:
@@ -132,10 +135,19 @@ def _take_back(lab: Coordinator, record: records.LeaseRecord) -> None:
     """Hold a place again that a dead holder's record says was held, and that nobody holds now.
 
     labgrid's coordinator forgets who holds what when it restarts, and the board may still be on.
-    Where somebody is quicker, or the exporter refuses, it is left alone.
+    Where somebody is quicker, or the exporter goes on refusing, it is left alone: one that has only
+    just come refuses for some seconds.
     """
+    deadline = time.monotonic() + TAKE_BACK_S
     with contextlib.suppress(LabError), Coordinator(lab.address, record.identity) as again:
-        again.acquire(record.place)
+        while True:
+            try:
+                return again.acquire(record.place)
+            except LabError:
+                place = lab.places().get(record.place)
+                if place is None or not place.free or time.monotonic() > deadline:
+                    return None
+            time.sleep(LOOK_S)
 
 
 def _end_silent(

@@ -31,6 +31,9 @@ from farm.lab.health import HealthBook
 START_S = 60.0
 """Time for one part of the lab to come up; a loaded machine needs seconds."""
 
+_BLAME_S = 1.0
+"""How long is looked for what else ended when a part of the lab did."""
+
 END_S = 6.0
 """Time that a part gets to end by itself: the coordinator grants its clients 5 s."""
 
@@ -217,6 +220,8 @@ class Supervisor:
             _report({"up": True})
             drains = [asyncio.create_task(part.drain()) for part in self._parts]
             await asyncio.wait([*drains, ending], return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():  # what ended takes others with it: the first one is to blame
+                await asyncio.wait([*drains, ending], timeout=_BLAME_S)
             for part, drain in zip(self._parts, drains, strict=True):
                 if drain.done() and not ending.done():
                     code = part.process.returncode

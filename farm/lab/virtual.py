@@ -425,10 +425,14 @@ def _start(name: str, specs: tuple[BoardSpec, ...], *, temporary: bool) -> subpr
         processes=(processes.identify("starter", os.getpid()),),
         boards=specs,
     )
-    files.save(record)
+    try:
+        files.save(record)
+        opened = (folder / "supervisor.log").open("wb")
+    except FileNotFoundError:
+        raise _ended_meanwhile(name) from None
     # A lab that stays is nobody's child: setsid leaves it to init and ends at once.
     leave = [] if temporary else ["setsid", "--fork"]
-    with (folder / "supervisor.log").open("wb") as log:
+    with opened as log:
         started = subprocess.Popen(
             [*leave, sys.executable, "-m", "farm.lab.supervisor", name],
             stdin=subprocess.PIPE if temporary else subprocess.DEVNULL,
@@ -450,16 +454,20 @@ def _start(name: str, specs: tuple[BoardSpec, ...], *, temporary: bool) -> subpr
         return started
     if not told and files.load(name) is None:
         started.communicate()
-        raise LabError(
-            f"virtual lab {name!r} was ended while it started",
-            next_step="start it again, and leave it up: farm lab up",
-        )
+        raise _ended_meanwhile(name)
     error = LabError(
         str(told.get("error") or f"the supervisor of virtual lab {name!r} ended at once"),
         next_step=str(told.get("next_step") or f"see the logs in {folder}"),
     )
     started.communicate()
     raise error
+
+
+def _ended_meanwhile(name: str) -> LabError:
+    return LabError(
+        f"virtual lab {name!r} was ended while it started",
+        next_step="start it again, and leave it up: farm lab up",
+    )
 
 
 def _end(name: str) -> None:

@@ -30,7 +30,7 @@ RANK_S = 10.0
 """How often the queue is looked at again: who is in it, and how many boards the owner holds."""
 
 
-_OPEN = (ReservationState.WAITING, ReservationState.ALLOCATED)
+OPEN = (ReservationState.WAITING, ReservationState.ALLOCATED)
 
 SAME_S = 2.0
 """Difference in seconds at which our clock and the coordinator's count as the same."""
@@ -157,7 +157,7 @@ class Waiter:
         self._kept = self._clock()
         for name, turn in list(self._turns.items()):
             now = self.lab.poll(turn.token)
-            if now is None or now.state not in _OPEN:
+            if now is None or now.state not in OPEN:
                 del self._turns[name]  # it lapsed, or a person cancelled it: reserved anew
                 self.lab.cancel(turn.token)
 

@@ -76,6 +76,7 @@ class Stop:
             self.reason = reason
             if self._armed:
                 os.kill(os.getpid(), signal.SIGINT)
+        failpoints.hit("worker.asked")
 
     def disarm(self) -> None:
         """Interrupt no more: the job is ending anyway."""

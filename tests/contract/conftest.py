@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from labgrid_servers import CLASSES, EXPORTER, CoordinatorProcess, start_exporter, write_exports
 from network_lab import Outlets
 from scripted_lab import scripted
 
 from farm.lab.coordinator import Coordinator
 
-BIN = Path(sys.executable).parent
+ONLINE_S = 120.0
 
 __all__ = ["sample_lab", "scripted", "state"]
 
@@ -27,61 +25,42 @@ class SampleLab:
 
     folder: Path
     outlets: Outlets
-    address: str = "127.0.0.1:0"
 
     def __post_init__(self) -> None:
-        self.start_coordinator()
+        self.coordinator = CoordinatorProcess(self.folder)
+        self.address = self.coordinator.address
         self.start_exporter()
 
-    def start_coordinator(self) -> None:
-        self.coordinator = subprocess.Popen(
-            [BIN / "labgrid-coordinator", "-l", self.address],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.coordinator.stdout is not None
-        self.address = self.coordinator.stdout.readline().split()[-1]
-
     def start_exporter(self) -> None:
-        self.exporter = subprocess.Popen(
-            [BIN / "labgrid-exporter", "-c", self.address, "-n", "sample", "exporter.yaml"],
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self.exporter = start_exporter(self.folder, self.address)
 
     def client(self, user: str = "tester") -> Coordinator:
         return Coordinator(self.address, f"testhost/{user}")
 
-    def stop_coordinator(self) -> None:
-        """End the coordinator by force, and its exporter, which ends with it.
-
-        What labgrid would have saved within 15 s is saved: places, but neither holds nor
-        reservations (``load`` in labgrid/remote/coordinator.py drops them).
-        """
+    def restart_coordinator(self) -> None:
+        """End the coordinator by force, and its exporter with it; have another one begin."""
         with self.client() as client:
-            places = {
-                name: {
-                    "tags": dict(place.tags),
-                    "matches": [{"exporter": "sample", "group": name, "cls": "*"}],
-                }
-                for name, place in client.places().items()
-            }
-        self.stop()
-        (self.folder / "places.yaml").write_text(json.dumps(places))
+            places = client.places()
+        self.stop_exporter()
+        self.coordinator.stop()
+        self.coordinator.restart(places)
 
     def stop_exporter(self) -> None:
         self.exporter.kill()
         self.exporter.wait()
 
+    def await_online(self, client: Coordinator) -> None:
+        """Wait until both places are; an exporter that took too long to begin is started again."""
+        deadline = time.monotonic() + ONLINE_S
+        while not all(place.online for place in client.places().values()):
+            assert time.monotonic() < deadline
+            if self.exporter.poll() is not None:
+                self.start_exporter()
+            time.sleep(0.05)
+
     def stop(self) -> None:
         self.stop_exporter()
-        self.coordinator.kill()
-        self.coordinator.wait()
-        assert self.coordinator.stdout is not None
-        self.coordinator.stdout.close()
+        self.coordinator.close()
 
 
 @pytest.fixture
@@ -100,23 +79,16 @@ def sample_lab(state: Path) -> Iterator[SampleLab]:
     folder = state / "lab"
     folder.mkdir()
     outlets = Outlets()
-    groups = [
-        f"board-{number}:\n"
-        f"  NetworkPowerPort: {{model: rest, host: '{outlets.url}', index: {number}}}\n"
-        f"  NetworkService: {{address: 127.0.0.1, username: root, port: 9}}\n"
-        for number in (1, 2)
-    ]
-    (folder / "exporter.yaml").write_text("".join(groups))
+    write_exports(folder, outlets.url, (9, 9))
     lab = SampleLab(folder, outlets)
     try:
         with lab.client("keeper-of-the-lab") as client:
             for name in ("board-1", "board-2"):
                 client.add_place(name)
-                client.add_match(name, f"sample/{name}/*")
+                for cls in CLASSES:
+                    client.add_match(name, f"{EXPORTER}/{name}/{cls}")
                 client.set_tags(name, {"board_type": "sample"})
-            waiter = threading.Event()
-            while not all(place.online for place in client.places().values()):
-                waiter.wait(0.05)
+            lab.await_online(client)
         yield lab
     finally:
         lab.stop()

@@ -46,12 +46,13 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
 @pytest.fixture
 def channel(transport: Transport) -> PayloadChannel:
     opened = PayloadChannel(transport)
-    opened.start(10)
+    opened.start(60)
     return opened
 
 
 def run(channel: PayloadChannel, case: str, **params: str) -> tuple[str, str]:
-    result = channel.run(case, params, timeout_ms=500, grace=10)
+    limit_ms = 500 if case == "self_hang" else 60_000
+    result = channel.run(case, params, timeout_ms=limit_ms, grace=30)
     return result.outcome, result.reason
 
 
@@ -145,7 +146,7 @@ def test_the_end_of_the_payload_is_a_lost_link(
 def process() -> Iterator[PayloadChannel]:
     transport = ProcessTransport([str(build("host").path), "serve"])
     opened = PayloadChannel(transport)
-    opened.start(10)
+    opened.start(60)
     yield opened
     transport.close()
 

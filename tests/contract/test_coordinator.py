@@ -71,7 +71,7 @@ def test_no_coordinator_is_one_sentence_and_a_next_step() -> None:
 
 def test_a_vanished_coordinator_is_noticed(sample_lab: Any) -> None:
     with sample_lab.client() as client:
-        sample_lab.coordinator.kill()
+        sample_lab.coordinator.process.kill()
         assert client.lost.wait(30)
         with pytest.raises(LabError, match="the connection is gone"):
             client.places()

@@ -20,6 +20,13 @@ from farm import events
 PAUSE = threading.Event()
 
 
+def await_file(process: Any, file: Path) -> None:
+    """Wait until somebody is held at a failpoint, which makes the file, or fail with the run."""
+    while not file.exists():
+        assert process.poll() is None
+        PAUSE.wait(0.02)
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkLab]:
     made = NetworkLab(tmp_path_factory.mktemp("lab"), 2)  # one for the farm, one for a person
@@ -65,8 +72,8 @@ def test_a_controller_killed_while_it_finishes_what_another_left(
 
 
 def test_the_next_run_finishes_the_last_one_first(lab: NetworkLab) -> None:
-    trial = Trial(lab, ["board-1"], "controller.heard#8")
-    trial.run(failpoints="controller.heard#8=kill,journal.case_finished.after#2=kill")
+    trial = Trial(lab, ["board-1"], "controller and worker")
+    trial.run_until_both_die()
     assert trial.run() == 0
     assert "its controller died; finishing it first" in " ".join(trial.told.split())
     trial.settle()
@@ -75,8 +82,8 @@ def test_the_next_run_finishes_the_last_one_first(lab: NetworkLab) -> None:
 
 
 def test_a_closed_run_keeps_what_it_had_and_runs_no_more(lab: NetworkLab) -> None:
-    trial = Trial(lab, ["board-1"], "")
-    trial.run(failpoints="controller.heard#8=kill,journal.case_finished.after#2=kill")
+    trial = Trial(lab, ["board-1"], "controller and worker")
+    trial.run_until_both_die()
     assert trial.run("resume", "--close") == 3
     trial.settle()
     assert trial.account.clean, trial.account
@@ -162,24 +169,19 @@ def test_a_clock_that_jumps_in_mid_run(lab: NetworkLab, tmp_path: Path, jump: in
 @pytest.mark.parametrize("point", ["journal.waiting.after", "journal.case_finished.after#2"])
 def test_an_interrupt_ends_in_order(lab: NetworkLab, point: str) -> None:
     trial = Trial(lab, ["board-1"], point)
-    file = lab.folder / "held"
-    lines: list[str] = []
+    file, asked = lab.folder / "held", lab.folder / "asked"
 
     def interrupt(process: Any) -> None:
         """Let the worker go on only when it was asked to stop: its tests are done in no time."""
-        while not file.exists():
-            assert process.poll() is None
-            PAUSE.wait(0.02)
+        await_file(process, file)
         process.send_signal(signal.SIGINT)
-        for line in process.stderr:
-            lines.append(line)
-            if "stopping" in line:
-                break
-        PAUSE.wait(0.5)
+        await_file(process, asked)
         file.unlink()
+        asked.unlink()
 
-    assert trial.run(failpoints=f"{point}=hold:{file}", during=interrupt) == 3
-    assert "stopping: boards go off" in " ".join("".join(lines).split())
+    words = f"{point}=hold:{file},worker.asked=hold:{asked}"
+    assert trial.run(failpoints=words, during=interrupt) == 3
+    assert "stopping: boards go off" in " ".join(trial.told.split())
     (told,) = trial.seen.values()
     last = told[-1]
     assert isinstance(last, events.JobFinished) and last.reason == "stopped by the user"
@@ -190,20 +192,19 @@ def test_an_interrupt_ends_in_order(lab: NetworkLab, point: str) -> None:
 
 def test_a_second_interrupt_ends_at_once_and_leaves_nothing(lab: NetworkLab) -> None:
     trial = Trial(lab, ["board-1"], "twice")
-    file = lab.folder / "held"
+    file, asked = lab.folder / "held", lab.folder / "asked"
 
     def interrupt(process: Any) -> None:
-        while not file.exists():
-            assert process.poll() is None
-            PAUSE.wait(0.02)
+        await_file(process, file)
         process.send_signal(signal.SIGINT)
-        PAUSE.wait(1.0)  # so that the first is not the second
+        await_file(process, asked)  # the first was heeded, and is not the second
         process.send_signal(signal.SIGINT)
 
-    word = f"journal.case_finished.after#2=hold:{file}"
-    assert trial.run(failpoints=word, during=interrupt) == 3
+    words = f"journal.case_finished.after#2=hold:{file},worker.asked=hold:{asked}"
+    assert trial.run(failpoints=words, during=interrupt) == 3
     assert "killing the workers" in " ".join(trial.told.split())
     file.unlink()
+    asked.unlink()
     trial.settle()
     assert trial.account.clean, trial.account
     assert [dict(one) for one in trial.verdicts()] == [{"PASS": 2, "MISS": 2}]

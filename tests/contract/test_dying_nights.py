@@ -65,7 +65,7 @@ def test_what_a_job_cannot_go_on_with_runs_on_another_board(lab: NetworkLab) -> 
     """Its controller died, and meanwhile somebody gave its board other hardware."""
     trial = Trial(lab, ["board-1"], "other hardware")
     words = ("run", SUITE, "-b", "board-1", "--retry-infra", "--no-check")
-    trial.run(*words, failpoints="controller.heard#8=kill,journal.case_finished.after#2=kill")
+    trial.run_until_both_die(*words)
     with lab.client() as client:
         client.set_tags("board-1", {"hw_revision": "2"})
         assert trial.run("resume") == 0, trial.told

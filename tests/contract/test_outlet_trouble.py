@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("state")  # no proxy
 def sick_outlet() -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))  # unread, it would be a reset
             if self.path == "/outlet/1":
                 self.send_error(500)
                 return

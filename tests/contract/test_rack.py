@@ -235,7 +235,7 @@ def test_ssh_connections_are_cut_some_time_after_they_were_used(scripted: Runnin
 
 
 def test_a_board_hangs_some_time_after_ssh_was_used(scripted: RunningRack) -> None:
-    scripted.put(0, "fault", "hang:0.2").raise_for_status()
+    scripted.put(0, "fault", "hang:3").raise_for_status()
     scripted.power(0, True)
     scripted.power(1, False)
     with scripted.ssh(0) as connection:

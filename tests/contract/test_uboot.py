@@ -140,6 +140,7 @@ def test_a_prompt_that_never_comes(start: Start, board: tuple[BoardSpec, str]) -
     said = bench.fails("uboot")
     assert said.startswith("no U-Boot prompt that answers within 3 s of power-on; the console's")
     bench.rack.fault(0, Fault.NONE)
+    bench.strategy.uboot.login_timeout = 60
     bench.to("uboot")
 
 

@@ -43,6 +43,7 @@ JOB = tuple(
     for name in POINTS
     if not name.startswith(("controller.", "resume.", "telling."))
     and name.split(".")[1] not in RARE
+    and name != "worker.asked"
 )
 """Points of worker and keeper that every job comes to, but for ``keeper.beat``."""
 
@@ -107,6 +108,24 @@ class Trial:
         self.account.killed += process.returncode in (-signal.SIGKILL, EXIT_CODE)
         self.note()
         return process.returncode
+
+    def run_until_both_die(self, *words: str) -> None:
+        """Run until two results are in, then kill the controller, and its worker as it stands."""
+        file = self.lab.folder / "both"
+
+        def kill(process: Any) -> None:
+            process.kill()
+            process.wait()
+            for pid in self.lab.processes():
+                with contextlib.suppress(OSError):  # one that has just ended
+                    if b"farm.run.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        os.kill(pid, signal.SIGKILL)
+
+        self.run(
+            *words,
+            failpoints=f"journal.case_finished.after#2=hold:{file}",
+            during=lambda process: when_held(file, lambda: kill(process))(process),
+        )
 
     def note(self) -> None:
         """Remember every result that a journal holds now."""
