@@ -27,8 +27,8 @@ from farm.errors import BoardError, LinkLost, ProtocolError
 
 FOLDER = "/tmp/farm"
 """Where payloads lie on a board, each under its content hash."""
-GRACE_S = 5.0
-"""How long after a case's own limit its block may take."""
+GRACE_S = 15.0
+"""How long after a case's own limit its block may take; a board that is silent for longer hangs."""
 EXPLAIN_S = 5.0
 """How long the console may take to explain why the link closed: a panic closes the link first."""
 _PUSH_S = 120.0

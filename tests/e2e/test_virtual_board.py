@@ -260,5 +260,7 @@ def test_a_panic_is_on_the_console_and_a_power_cycle_helps(
         labgrid_client(lab, "-p", board.place.place, "power", "cycle")
         heard = b""
         while b"farm: ready" not in heard:
-            heard += console.recv(1 << 16)
+            data = console.recv(1 << 16)
+            assert data, heard[-500:]
+            heard += data
     assert float(board.run("cut -d ' ' -f 1 /proc/uptime")) < WAIT_S

@@ -230,12 +230,13 @@ def test_silence_is_the_boards(ready: ExactSession, rig: ScriptedRig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"), [([PANIC], "died while it booted"), (["stuck"], "no sign of the payload")]
+    ("said", "expected", "boot_s"),
+    [([PANIC], "died while it booted", 20.0), (["stuck"], "no sign of the payload", 0.5)],
 )
 def test_a_boot_that_fails_says_what_the_console_said(
-    session: ExactSession, rig: ScriptedRig, said: list[str], expected: str
+    session: ExactSession, rig: ScriptedRig, said: list[str], expected: str, boot_s: float
 ) -> None:
-    session.limits = Limits(boot_s=0.5, command_s=5.0, case_s=0.1, reboots=3)
+    session.limits = Limits(boot_s=boot_s, command_s=5.0, case_s=0.1, reboots=3)
     rig.before = [BANNER, *said]
     with pytest.raises(BootFailed, match=expected) as caught:
         session.open()

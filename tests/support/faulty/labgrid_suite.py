@@ -14,7 +14,7 @@ def test_commands(target, ready):
     command = target.get_driver("CommandProtocol")
     assert command.run_check("echo one; echo two") == ["one", "two"]
     assert command.run("echo bad >&2; exit 4") == ([], ["bad"], 4)
-    assert command.poll_until_success("true", timeout=10.0)
+    assert command.poll_until_success("true", timeout=60.0)
 
 
 def test_files(target, ready, tmp_path):
