@@ -6,6 +6,7 @@
 
 #include <linux/v4l2-controls.h>
 #include <poll.h>
+#include <string.h>
 
 static const struct {
 	uint32_t id;
@@ -158,7 +159,10 @@ void codec_stop_decoder(struct codec *codec)
 	stop(&codec->decoder.output);
 	if (codec->decoding)
 		stop(&codec->decoder.capture);
+	m2m_forget_events(&codec->decoder);	/* they are of the stream that is no more */
 	codec->decoding = codec->decoder_last = codec->changing = false;
+	codec->coming_count = 0;
+	codec->told = (struct picture){ 0 };
 	codec->decoder.output.count = 0;
 	codec->out_held = 0;
 	for (uint32_t i = 0; i < codec->coded_pool.count; i++)
@@ -184,11 +188,45 @@ void codec_give_back(struct codec *codec, uint32_t index)
 	codec->out_held |= 1u << index;
 }
 
+static bool alike(const struct picture *one, const struct picture *other)
+{
+	return one->fourcc == other->fourcc && one->width == other->width &&
+	       one->height == other->height;
+}
+
+/* The decoder is given a frame of the encoder's; of pictures of another kind it will tell. */
+static void give_decoder(struct codec *codec, const struct v4l2_frame *frame)
+{
+	const struct picture *last = codec->coming_count ?
+		&codec->coming[codec->coming_count - 1] : &codec->told;
+
+	if (!alike(last, &codec->picture)) {
+		if (codec->coming_count == POOL_MAX)
+			fail("the decoder took %u changes of its stream and told of none", POOL_MAX);
+		codec->coming[codec->coming_count++] = codec->picture;
+	}
+	v4l2_queue_stamped(&codec->decoder.output, frame->index, codec->coded_pool.fd[frame->index],
+			   frame->bytes, frame->stamp_us);
+	codec->coded_holder[frame->index] = CODEC_DECODER;
+	codec->coded_seen |= 1u << frame->index;
+}
+
+/* What the decoder tells of now. The encoder may have gone on to another since. */
+static const struct picture *next_picture(struct codec *codec)
+{
+	if (codec->coming_count) {
+		codec->told = codec->coming[0];
+		memmove(codec->coming, codec->coming + 1,
+			--codec->coming_count * sizeof(codec->coming[0]));
+	}
+	return &codec->told;
+}
+
 /* After a source change: the size is what the stream says, the pixels what the encoder was given. */
 static void start_capture(struct codec *codec)
 {
 	struct v4l2_queue *capture = &codec->decoder.capture;
-	const struct picture *picture = &codec->picture;
+	const struct picture *picture = next_picture(codec);
 	struct v4l2_rect part;
 
 	m2m_current_format(capture);
@@ -271,10 +309,7 @@ static void turn_encoder(struct codec *codec, int ready)
 		return;
 	if (frame.bytes < codec->least_bytes)
 		codec->least_bytes = frame.bytes;
-	v4l2_queue_stamped(&codec->decoder.output, frame.index, codec->coded_pool.fd[frame.index],
-			   frame.bytes, frame.stamp_us);
-	codec->coded_holder[frame.index] = CODEC_DECODER;
-	codec->coded_seen |= 1u << frame.index;
+	give_decoder(codec, &frame);
 }
 
 static void source_event(struct codec *codec)

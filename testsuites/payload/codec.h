@@ -23,6 +23,9 @@ struct codec {
 	unsigned int depth;		/* buffers a queue that were asked for; a driver may want more */
 	struct picture picture;		/* a raw frame, as the encoder lays it out */
 	struct picture decoded;		/* a decoded one, as the decoder does */
+	struct picture coming[POOL_MAX];	/* each that the decoder was given and has not told of yet */
+	unsigned int coming_count;
+	struct picture told;		/* the one that it told of last */
 	struct pool coded_pool, out;
 	unsigned int raws;		/* buffers of the encoder's output queue */
 	uint32_t raw_held;		/* bit i: raw buffer i is the encoder's */

@@ -170,6 +170,15 @@ void m2m_await_event(struct m2m *m2m, uint32_t type, int timeout_ms)
 		fail("event %u came, expected %u", event.type, type);
 }
 
+void m2m_forget_events(struct m2m *m2m)
+{
+	struct v4l2_event event;
+	int seen;
+
+	while ((seen = poll_raw(m2m->output.fd, POLLPRI, 0)) > 0 && seen & POLLPRI)
+		must(command(m2m->output.fd, VIDIOC_DQEVENT, &event), "VIDIOC_DQEVENT");
+}
+
 void m2m_request(struct v4l2_queue *queue, uint32_t memory, uint32_t count)
 {
 	v4l2_request(queue, memory, count);

@@ -48,6 +48,8 @@ void m2m_current_format(struct v4l2_queue *queue);
  */
 void m2m_subscribe(struct m2m *m2m, uint32_t type);
 void m2m_await_event(struct m2m *m2m, uint32_t type, int timeout_ms);
+/* Takes those that are there, unlooked at. */
+void m2m_forget_events(struct m2m *m2m);
 
 /*
  * Sets frames of 921600 bytes to read: RGB24 of 640x480, or of a decoder coded ones of that size; the
@@ -75,6 +77,7 @@ void m2m_request(struct v4l2_queue *queue, uint32_t memory, uint32_t count);
 #define m2m_current_format(...) FARM_AT(m2m_current_format(__VA_ARGS__))
 #define m2m_subscribe(...) FARM_AT(m2m_subscribe(__VA_ARGS__))
 #define m2m_await_event(...) FARM_AT(m2m_await_event(__VA_ARGS__))
+#define m2m_forget_events(...) FARM_AT(m2m_forget_events(__VA_ARGS__))
 #define m2m_frames(...) FARM_AT(m2m_frames(__VA_ARGS__))
 #define m2m_stream(...) FARM_AT(m2m_stream(__VA_ARGS__))
 #define m2m_run(...) FARM_AT(m2m_run(__VA_ARGS__))
