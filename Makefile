@@ -14,6 +14,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT := reports/output
+## One more than processors, where now and then a test waits for a program of its own.
+WORKERS := $(shell expr $$(nproc) + 1)
 
 .PHONY: help setup setup-dev setup-reference system demo check types unit test test-all bench faults clean
 
@@ -55,16 +57,15 @@ types:
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-## One worker more than processors: now and then a test waits for a program of its own.
 unit:
-	@$(BIN)/pytest -q -n $$(($$(nproc) + 1)) --dist worksteal tests/unit
+	@$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/unit
 
 test: check
-	@$(BIN)/pytest -n auto --dist loadfile -m "not slow" tests/contract
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" tests/contract
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests/e2e
 
 test-all: check setup-reference
-	@$(BIN)/pytest -n auto --dist loadfile tests/contract
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/contract
 	@$(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
 bench: setup-dev
