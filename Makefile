@@ -62,11 +62,11 @@ unit:
 
 test: check
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" tests/contract
-	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests/e2e
+	@$(BIN)/pytest -n 3 --dist loadfile -m "not slow" tests/e2e
 
 test-all: check setup-reference
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/contract
-	@$(BIN)/pytest -n 2 --dist loadfile tests/e2e
+	@$(BIN)/pytest -n 3 --dist loadfile tests/e2e
 
 bench: setup-dev
 	@PYTHONPATH=.:tests/support $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ONLY)
