@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)  # the others keep theirs
     if config.getoption("timeout") is None:
         for item in items:
             if item.get_closest_marker("timeout") is None:

@@ -67,6 +67,7 @@ def hashes(payload: Payload) -> dict[str, str]:
     return {case.name: case.hash for case in payload.cases}
 
 
+@pytest.mark.first  # where it never ran before it compiles the payload
 def test_the_bytes_do_not_depend_on_where_the_sources_lie(host: Payload, elsewhere: Path) -> None:
     other = build("host")
 
